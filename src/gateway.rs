@@ -1,0 +1,1 @@
+//! Assembly: the immutable snapshot and the one decision.

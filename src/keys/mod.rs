@@ -1,0 +1,1 @@
+//! Keys: algorithms, loading, publishing.

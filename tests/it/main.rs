@@ -1,0 +1,1 @@
+//! Everything that crosses modules, in one binary: one link step instead of thirty.
