@@ -1,0 +1,96 @@
+//! One loaded key: an id, the one algorithm it may be used with, and the operations that are left to do with it.
+//!
+//! Nothing here reads a token's header: [`Key::verify`] uses the key's own algorithm whatever the token claims.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jsonwebtoken::{DecodingKey, EncodingKey, crypto};
+
+use super::Algorithm;
+use super::public::PublicKey;
+use crate::clock::Timestamp;
+
+/// The longest key id, in bytes.
+pub const MAX_KEY_ID_BYTES: usize = 128;
+
+/// What a key is configured for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyUse {
+    /// Signs new tokens and verifies them.
+    Sign,
+    /// Only verifies: a key that signed before, or will soon.
+    Verify,
+}
+
+/// A key that fits its algorithm. Made only by [`load`](super::load).
+pub struct Key {
+    pub(super) id: Arc<str>,
+    pub(super) algorithm: Algorithm,
+    pub(super) until: Option<Timestamp>,
+    /// Absent for keys that only verify, even where the file held a private key.
+    pub(super) signing: Option<EncodingKey>,
+    pub(super) verifying: DecodingKey,
+    /// Absent for shared secrets.
+    pub(super) public: Option<PublicKey>,
+}
+
+impl Key {
+    /// The id: `kid` in tokens and in the published set.
+    #[must_use]
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// The only algorithm it is used with.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// What it is configured for.
+    #[must_use]
+    pub const fn key_use(&self) -> KeyUse {
+        if self.signing.is_some() { KeyUse::Sign } else { KeyUse::Verify }
+    }
+
+    /// When it stops verifying, if ever.
+    #[must_use]
+    pub const fn until(&self) -> Option<Timestamp> {
+        self.until
+    }
+
+    /// Whether its time is over: from `until` on it verifies nothing and is not published.
+    #[must_use]
+    pub fn is_retired(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| now >= until)
+    }
+
+    /// Signs the message: the signature in base64url, as it stands in a token.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<String, SignError> {
+        let signing = self.signing.as_ref().ok_or(SignError)?;
+        crypto::sign(message, signing, self.algorithm.of_library()).map_err(|_| SignError)
+    }
+
+    /// Whether `signature` (base64url) is this key's over `message`, by this key's algorithm. Says nothing about times.
+    pub(crate) fn verify(&self, message: &[u8], signature: &str) -> bool {
+        crypto::verify(signature, message, &self.verifying, self.algorithm.of_library())
+            .unwrap_or(false)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("id", &self.id)
+            .field("algorithm", &self.algorithm)
+            .field("use", &self.key_use())
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The library refused to sign, or the key only verifies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the key could not sign")]
+pub struct SignError;
