@@ -1,0 +1,55 @@
+//! Why a token is refused, and under which id that is counted. What the client learns is decided in `access::denial`.
+
+use crate::reason::Reason;
+
+/// Why a token is refused. For the operator; a client only learns `invalid_token`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// It is not a token in its only allowed form; the text is fixed and never taken from the token.
+    #[error("the token is malformed: {0}")]
+    Malformed(&'static str),
+    /// `typ` is absent or something else.
+    #[error("the token is no access token: its `typ` is not at+jwt")]
+    WrongType,
+    /// `alg` is not the one that the named key is pinned to.
+    #[error("the token names an algorithm that its key is not configured for")]
+    WrongAlgorithm,
+    /// It names no key, or none of ours.
+    #[error("the token names no key that is configured")]
+    UnknownKey,
+    /// It names a key whose `until` is past.
+    #[error("the token names a key that is retired")]
+    RetiredKey,
+    /// The signature is not the key's.
+    #[error("the signature does not verify")]
+    BadSignature,
+    /// `iss` is not exactly ours.
+    #[error("the token is of another issuer")]
+    WrongIssuer,
+    /// `aud` does not contain ours.
+    #[error("the token is for another audience")]
+    WrongAudience,
+    /// `exp` and the leeway are past.
+    #[error("the token is expired")]
+    Expired,
+    /// `nbf` or `iat` is further ahead than the leeway.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+}
+
+impl VerifyError {
+    /// The id under which logs and metrics count it.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Malformed(_) => Reason::MalformedToken,
+            Self::WrongType | Self::WrongAlgorithm => Reason::WrongType,
+            Self::UnknownKey | Self::RetiredKey => Reason::UnknownKey,
+            Self::BadSignature => Reason::BadSignature,
+            Self::WrongIssuer => Reason::WrongIssuer,
+            Self::WrongAudience => Reason::WrongAudience,
+            Self::Expired => Reason::Expired,
+            Self::NotYetValid => Reason::NotYetValid,
+        }
+    }
+}

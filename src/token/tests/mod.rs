@@ -1,0 +1,219 @@
+//! The requirements on access tokens, against the whole verifier; a test that covers a line of the requirements' section B
+//! starts with its id. What is common to them is here: keys of every kind, and a mint for tokens that nobody should accept.
+
+mod cache;
+mod claims;
+mod form;
+mod header;
+mod vectors;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::{Issuer, VerifiedToken, Verifier, VerifyError};
+use crate::clock::Timestamp;
+use crate::keys::{self, Algorithm, KeyKind, KeyRing, KeyUse};
+use crate::oauth::client::ClientId;
+use crate::oauth::scope::Scope;
+use crate::oauth::subject::Subject;
+use crate::random::OsRandom;
+use crate::secret::Secret;
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const ISSUER: &str = "https://edge.example.com";
+const AUDIENCE: &str = "legacy";
+const KEY_ID: &str = "2026-11";
+const LEEWAY: Duration = Duration::from_secs(30);
+
+/// One private key per kind: an RSA key takes long to make.
+fn key_file(algorithm: Algorithm) -> &'static Secret {
+    static FILES: [OnceLock<Secret>; Algorithm::ALL.len()] =
+        [const { OnceLock::new() }; Algorithm::ALL.len()];
+    let position = Algorithm::ALL.iter().position(|a| a.kind() == algorithm.kind()).unwrap();
+    FILES[position].get_or_init(|| keys::generate(algorithm, &OsRandom).unwrap())
+}
+
+fn ring(algorithm: Algorithm) -> Arc<KeyRing> {
+    let file = key_file(algorithm).expose();
+    let key = keys::load(KEY_ID, algorithm, file, KeyUse::Sign, None).unwrap();
+    Arc::new(KeyRing::new(vec![key]).unwrap())
+}
+
+/// Keys, and what an attacker or an honest issuer could make with them.
+struct Mint {
+    algorithm: Algorithm,
+    keys: Arc<KeyRing>,
+    verifier: Verifier,
+}
+
+impl Mint {
+    fn new(algorithm: Algorithm) -> Self {
+        let keys = ring(algorithm);
+        let verifier = Verifier::new(ISSUER, AUDIENCE, LEEWAY, Arc::clone(&keys));
+        Self { algorithm, keys, verifier }
+    }
+
+    /// The cheapest key that has a public half.
+    fn any() -> Self {
+        Self::new(Algorithm::EdDsa)
+    }
+
+    fn header(&self) -> Value {
+        json!({ "alg": self.algorithm.name(), "typ": "at+jwt", "kid": KEY_ID })
+    }
+
+    /// Signs whatever it is given with the honest key.
+    fn sign(&self, header: &[u8], payload: &[u8]) -> String {
+        let message =
+            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let signature = self.keys.signing().sign(message.as_bytes()).unwrap();
+        format!("{message}.{signature}")
+    }
+
+    fn good(&self) -> String {
+        self.sign(self.header().to_string().as_bytes(), claims().to_string().as_bytes())
+    }
+
+    fn with_header(&self, header: &Value) -> Result<VerifiedToken, VerifyError> {
+        self.verify(&self.sign(header.to_string().as_bytes(), claims().to_string().as_bytes()))
+    }
+
+    /// The honest header with one member changed, or removed where the value is `None`.
+    fn with_member(&self, name: &str, value: Option<Value>) -> Result<VerifiedToken, VerifyError> {
+        self.with_header(&changed(self.header(), name, value))
+    }
+
+    fn with_claim(&self, name: &str, value: Option<Value>) -> Result<VerifiedToken, VerifyError> {
+        self.with_payload(changed(claims(), name, value).to_string().as_bytes())
+    }
+
+    fn with_payload(&self, payload: &[u8]) -> Result<VerifiedToken, VerifyError> {
+        self.verify(&self.sign(self.header().to_string().as_bytes(), payload))
+    }
+
+    fn verify(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
+        self.verifier.verify(token, NOW)
+    }
+}
+
+fn changed(mut object: Value, name: &str, value: Option<Value>) -> Value {
+    let members = object.as_object_mut().unwrap();
+    match value {
+        Some(value) => members.insert(name.to_owned(), value),
+        None => members.remove(name),
+    };
+    object
+}
+
+fn claims() -> Value {
+    json!({
+        "iss": ISSUER,
+        "sub": "alice",
+        "aud": AUDIENCE,
+        "exp": NOW.as_secs() + 900,
+        "iat": NOW.as_secs(),
+        "nbf": NOW.as_secs(),
+        "jti": "t-1",
+        "client_id": "web",
+        "scope": "orders:read orders:write",
+    })
+}
+
+fn malformed(result: Result<VerifiedToken, VerifyError>) -> bool {
+    matches!(result, Err(VerifyError::Malformed(_)))
+}
+
+#[test]
+fn b2_an_issued_token_has_the_claims_of_rfc_9068_and_verifies_with_every_algorithm() {
+    for algorithm in Algorithm::ALL {
+        let mint = Mint::new(algorithm);
+        let lifetime = Duration::from_secs(900);
+        let issuer = Issuer::new(ISSUER, AUDIENCE, lifetime, Arc::clone(&mint.keys));
+        let subject = Subject::parse("alice").unwrap();
+        let client = ClientId::parse("web").unwrap();
+        let scope = Scope::parse("orders:write orders:read").unwrap();
+        let issued = issuer.issue(&subject, &client, &scope, NOW, &OsRandom).unwrap();
+
+        let shown = super::inspect::decode(&issued.token).unwrap();
+        assert_eq!(shown.header, mint.header());
+        let expected = changed(claims(), "jti", Some(json!(&*issued.token_id)));
+        let expected = changed(expected, "scope", Some(json!("orders:read orders:write")));
+        assert_eq!(shown.claims, expected);
+        assert_eq!((issued.expires_in, issued.expires_at), (900, NOW.plus(lifetime)));
+
+        let verified = mint.verify(&issued.token).unwrap();
+        assert_eq!(verified.subject(), &subject);
+        assert_eq!(verified.client_id(), Some(&client));
+        assert_eq!(verified.token_id(), &issued.token_id);
+        assert_eq!(verified.scope(), &scope);
+        assert_eq!(verified.expires_at(), issued.expires_at);
+        assert_eq!(verified.issuer(), ISSUER);
+        assert!(!format!("{issued:?}").contains(&issued.token));
+    }
+}
+
+#[test]
+fn tokens_differ_and_one_without_scope_says_nothing_of_it() {
+    let mint = Mint::any();
+    let issuer = Issuer::new(ISSUER, AUDIENCE, LEEWAY, Arc::clone(&mint.keys));
+    let (subject, client) = (Subject::parse("alice").unwrap(), ClientId::parse("web").unwrap());
+    let issue = || issuer.issue(&subject, &client, &Scope::default(), NOW, &OsRandom).unwrap();
+    let (one, other) = (issue(), issue());
+    assert_ne!(one.token_id, other.token_id);
+    assert_ne!(one.token, other.token);
+    assert_eq!(super::inspect::decode(&one.token).unwrap().claims.get("scope"), None);
+    assert!(mint.verify(&one.token).unwrap().scope().is_empty());
+}
+
+#[test]
+fn a_token_that_no_verifier_would_read_is_not_issued() {
+    let mint = Mint::any();
+    let audience = "x".repeat(7000);
+    let issuer = Issuer::new(ISSUER, &audience, LEEWAY, Arc::clone(&mint.keys));
+    let (subject, client) = (Subject::parse("alice").unwrap(), ClientId::parse("web").unwrap());
+    assert_eq!(
+        issuer.issue(&subject, &client, &Scope::default(), NOW, &OsRandom),
+        Err(super::IssueError::TooLong)
+    );
+}
+
+#[test]
+fn b24_an_old_key_verifies_until_it_is_retired() {
+    let old = key_file(Algorithm::Es256).expose();
+    let new = key_file(Algorithm::EdDsa).expose();
+    let until = NOW.plus(Duration::from_secs(60));
+    let token = {
+        let key = keys::load("old", Algorithm::Es256, old, KeyUse::Sign, None).unwrap();
+        let ring = Arc::new(KeyRing::new(vec![key]).unwrap());
+        let issuer = Issuer::new(ISSUER, AUDIENCE, Duration::from_secs(900), ring);
+        let (subject, client) = (Subject::parse("alice").unwrap(), ClientId::parse("web").unwrap());
+        issuer.issue(&subject, &client, &Scope::default(), NOW, &OsRandom).unwrap().token
+    };
+    let verifier = |old_id: &str, until| {
+        let ring = KeyRing::new(vec![
+            keys::load("new", Algorithm::EdDsa, new, KeyUse::Sign, None).unwrap(),
+            keys::load(old_id, Algorithm::Es256, old, KeyUse::Verify, until).unwrap(),
+        ]);
+        Verifier::new(ISSUER, AUDIENCE, LEEWAY, Arc::new(ring.unwrap()))
+    };
+    let rotated = verifier("old", Some(until));
+    let verified = rotated.verify(&token, NOW).unwrap();
+    let last = Timestamp::from_secs(until.as_secs() - 1);
+    assert!(rotated.verify(&token, last).is_ok());
+    assert_eq!(rotated.recheck(&verified, last), Ok(()));
+    // From `until` on, verified before or not.
+    assert_eq!(rotated.verify(&token, until), Err(VerifyError::RetiredKey));
+    assert_eq!(rotated.recheck(&verified, until), Err(VerifyError::RetiredKey));
+    // Ids and keys are not mixed: the same key under another id, another key under the same id.
+    assert_eq!(verifier("older", None).verify(&token, NOW), Err(VerifyError::UnknownKey));
+    assert_eq!(verifier("older", None).recheck(&verified, NOW), Err(VerifyError::UnknownKey));
+    let other = keys::generate(Algorithm::Es256, &OsRandom).unwrap();
+    let key = keys::load("old", Algorithm::Es256, other.expose(), KeyUse::Sign, None).unwrap();
+    let swapped =
+        Verifier::new(ISSUER, AUDIENCE, LEEWAY, Arc::new(KeyRing::new(vec![key]).unwrap()));
+    assert_eq!(swapped.verify(&token, NOW), Err(VerifyError::BadSignature));
+}

@@ -1,0 +1,145 @@
+//! Decides whether a token is one of our valid access tokens (RFC 9068 section 4, RFC 8725), in one order for all:
+//! form, type, key, signature, then claims. Nothing of a payload is read before its signature holds.
+//!
+//! Whether the user still exists and the token was not revoked is asked by `access` after this, on every request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::VerifyError;
+use super::claims::Claims;
+use super::jws::Compact;
+use crate::clock::Timestamp;
+use crate::keys::{Key, KeyRing};
+use crate::oauth::client::ClientId;
+use crate::oauth::scope::Scope;
+use crate::oauth::subject::Subject;
+
+/// Verifies the access tokens of one issuer for one audience.
+#[derive(Debug)]
+pub struct Verifier {
+    issuer: Arc<str>,
+    audience: Arc<str>,
+    leeway: Duration,
+    keys: Arc<KeyRing>,
+}
+
+impl Verifier {
+    /// A verifier that forgives clocks that differ by up to `leeway` (whole seconds).
+    #[must_use]
+    pub fn new(issuer: &str, audience: &str, leeway: Duration, keys: Arc<KeyRing>) -> Self {
+        Self { issuer: Arc::from(issuer), audience: Arc::from(audience), leeway, keys }
+    }
+
+    /// Verifies a token.
+    ///
+    /// # Errors
+    /// [`VerifyError`], with the first reason found.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<VerifiedToken, VerifyError> {
+        let jws = Compact::parse(token)?;
+        if !jws.header.is_access_token() {
+            return Err(VerifyError::WrongType);
+        }
+        let key = self.key(jws.header.key_id().ok_or(VerifyError::UnknownKey)?, now)?;
+        let claims = Claims::parse(jws.check_signature(key)?)?;
+        if claims.issuer != *self.issuer {
+            return Err(VerifyError::WrongIssuer);
+        }
+        if !claims.audience.iter().any(|audience| *audience == *self.audience) {
+            return Err(VerifyError::WrongAudience);
+        }
+        let token = VerifiedToken {
+            issuer: Arc::clone(&self.issuer),
+            key_id: Arc::clone(key.id()),
+            subject: claims.subject,
+            client_id: claims.client_id,
+            token_id: claims.token_id,
+            scope: claims.scope,
+            expires_at: claims.expires_at,
+            starts_at: claims.not_before.map_or(claims.issued_at, |at| at.max(claims.issued_at)),
+        };
+        self.check_times(&token, now)?;
+        Ok(token)
+    }
+
+    /// Asks again what can change about a token that this verifier has verified before: its times, and whether its key is
+    /// still there. For tokens out of the cache.
+    ///
+    /// # Errors
+    /// [`VerifyError`] when it would not be verified any more.
+    pub fn recheck(&self, token: &VerifiedToken, now: Timestamp) -> Result<(), VerifyError> {
+        self.key(&token.key_id, now)?;
+        self.check_times(token, now)
+    }
+
+    fn key(&self, id: &str, now: Timestamp) -> Result<&Key, VerifyError> {
+        let key = self.keys.find(id).ok_or(VerifyError::UnknownKey)?;
+        if key.is_retired(now) {
+            return Err(VerifyError::RetiredKey);
+        }
+        Ok(key)
+    }
+
+    fn check_times(&self, token: &VerifiedToken, now: Timestamp) -> Result<(), VerifyError> {
+        // RFC 7519 section 4.1.4: valid *before* `exp`, not at it.
+        if now >= token.expires_at.plus(self.leeway) {
+            return Err(VerifyError::Expired);
+        }
+        if now.plus(self.leeway) < token.starts_at {
+            return Err(VerifyError::NotYetValid);
+        }
+        Ok(())
+    }
+}
+
+/// The proof that a token was verified. There is no other way to make one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedToken {
+    issuer: Arc<str>,
+    key_id: Arc<str>,
+    subject: Subject,
+    client_id: ClientId,
+    token_id: Arc<str>,
+    scope: Scope,
+    expires_at: Timestamp,
+    /// The later of `nbf` and `iat`.
+    starts_at: Timestamp,
+}
+
+impl VerifiedToken {
+    /// Who the token speaks for (`sub`).
+    #[must_use]
+    pub const fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// The client it was issued to; our own tokens always name one (RFC 9068 section 2.2).
+    #[must_use]
+    pub const fn client_id(&self) -> Option<&ClientId> {
+        Some(&self.client_id)
+    }
+
+    /// Its id (`jti`), by which it is logged and revoked.
+    #[must_use]
+    pub const fn token_id(&self) -> &Arc<str> {
+        &self.token_id
+    }
+
+    /// What it may be used for; empty when the token says nothing readable.
+    #[must_use]
+    pub const fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// When it ends (`exp`), without the leeway.
+    #[must_use]
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// Who issued it (`iss`).
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+}
