@@ -196,6 +196,22 @@ impl ScopeBits {
         self == Self::default()
     }
 
+    /// Whether exactly one bit is set.
+    #[must_use]
+    pub fn is_single(self) -> bool {
+        self.0.iter().map(|word| word.count_ones()).sum::<u32>() == 1
+    }
+
+    /// What is set in both.
+    #[must_use]
+    pub fn intersection(self, other: Self) -> Self {
+        let mut both = self;
+        for (own, other) in both.0.iter_mut().zip(other.0) {
+            *own &= other;
+        }
+        both
+    }
+
     fn set(&mut self, position: usize) {
         if let Some(word) = self.0.get_mut(position / 64) {
             *word |= 1 << (position % 64);

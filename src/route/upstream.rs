@@ -1,0 +1,87 @@
+//! An upstream: the unmodified application behind a route, as one or several servers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A named group of servers that all run the same application.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The name in the configuration.
+    pub name: Arc<str>,
+    /// How long to wait for it.
+    pub timeouts: Timeouts,
+    /// What it is known to read in one way only.
+    pub allow: PathAllowances,
+    servers: Vec<SocketAddr>,
+    turn: AtomicUsize,
+}
+
+/// Bounds on one exchange with a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until the connection stands.
+    pub connect: Duration,
+    /// Between two reads of the response, or two writes of the request.
+    pub read: Duration,
+    /// How long an unused connection is kept for the next request.
+    pub idle: Duration,
+}
+
+/// Ambiguous spellings that the upstream's owner vouches for. Everything else ambiguous is 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PathAllowances {
+    /// `;` in a segment (path parameters).
+    pub semicolon: bool,
+    /// `//`.
+    pub empty_segments: bool,
+    /// `%2F` inside a segment.
+    pub encoded_slash: bool,
+}
+
+impl Upstream {
+    /// An upstream of these servers, which are tried in turn.
+    #[must_use]
+    pub fn new(
+        name: &str,
+        servers: Vec<SocketAddr>,
+        timeouts: Timeouts,
+        allow: PathAllowances,
+    ) -> Self {
+        Self { name: Arc::from(name), timeouts, allow, servers, turn: AtomicUsize::new(0) }
+    }
+
+    /// The server whose turn it is; `None` when it has none at all, which the configuration refuses.
+    #[must_use]
+    pub fn next(&self) -> Option<SocketAddr> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.servers.get(turn.checked_rem(self.servers.len())?).copied()
+    }
+
+    /// All its servers.
+    #[must_use]
+    pub fn servers(&self) -> &[SocketAddr] {
+        &self.servers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_take_turns() {
+        let timeouts = Timeouts {
+            connect: Duration::from_secs(1),
+            read: Duration::from_secs(1),
+            idle: Duration::from_secs(1),
+        };
+        let servers: Vec<SocketAddr> =
+            ["127.0.0.1:1", "127.0.0.1:2"].map(|s| s.parse().unwrap()).into();
+        let upstream = Upstream::new("shop", servers.clone(), timeouts, PathAllowances::default());
+        let seen: Vec<_> = (0..4).filter_map(|_| upstream.next()).collect();
+        assert_eq!(seen, [servers[0], servers[1], servers[0], servers[1]]);
+        assert_eq!(Upstream::new("none", vec![], timeouts, PathAllowances::default()).next(), None);
+    }
+}
