@@ -102,7 +102,7 @@ impl Reason {
             Self::UnknownKey => {
                 "the token names no key, or one that is not configured or is retired"
             }
-            Self::Revoked => "the token was revoked",
+            Self::Revoked => "the token was revoked, or the client it was issued to is gone",
             Self::UserDisabled => "the token's user is disabled or no longer exists",
             Self::MissingScope => "the token lacks a scope that the route requires",
             Self::MethodNotAllowed => "the path is routed, but not for this method",

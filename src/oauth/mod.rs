@@ -2,7 +2,10 @@
 //!
 //! Who may do what is decided above (`access`, `grants`); here is only what the words *are*.
 
+pub mod basic;
 pub mod bearer;
 pub mod client;
+pub mod error;
+pub mod form;
 pub mod scope;
 pub mod subject;
