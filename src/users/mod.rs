@@ -1,1 +1,11 @@
-//! Users and their passwords.
+//! The people who may log in, and the check of their passwords.
+//!
+//! Where users are kept is read by `config`; what a login may be worth is decided in `grants`. Nothing here answers a request.
+
+mod hasher;
+mod password;
+mod store;
+
+pub use hasher::{HashError, HashPool, HashPoolSettings};
+pub use password::{Cost, MAX_PASSWORD_BYTES, PasswordHash, PasswordHashError};
+pub use store::{User, UserStore, UserStoreError};
