@@ -1,0 +1,217 @@
+//! The resource owner password credentials grant (RFC 6749 section 4.3).
+//!
+//! RFC 9700 section 2.4 advises against it; it is what applications without a browser flow have, and it is offered only to
+//! clients that list it. Unknown, disabled and mistaken users cost one hash of the same size and are told the same.
+
+use std::sync::Arc;
+
+use crate::grants::client::{Client, GrantType};
+use crate::grants::issue::Grant;
+use crate::oauth::form::Form;
+use crate::oauth::scope::{Catalogue, Scope};
+use crate::oauth::subject::MAX_SUBJECT_BYTES;
+use crate::secret::Secret;
+use crate::users::{HashError, HashPool, MAX_PASSWORD_BYTES, UserStore};
+
+/// The grant's parameters.
+#[derive(Debug)]
+pub struct PasswordRequest {
+    username: String,
+    password: Secret,
+    scope: Option<Scope>,
+}
+
+impl PasswordRequest {
+    /// Reads them from the form. Lengths are bounded here, before anything is hashed.
+    ///
+    /// # Errors
+    /// [`PasswordError::Missing`], [`PasswordError::TooLong`] or [`PasswordError::Scope`].
+    pub fn parse(form: &Form) -> Result<Self, PasswordError> {
+        let username = form.value("username").ok_or(PasswordError::Missing)?;
+        let password = form.value("password").ok_or(PasswordError::Missing)?;
+        if username.len() > MAX_SUBJECT_BYTES || password.len() > MAX_PASSWORD_BYTES {
+            return Err(PasswordError::TooLong);
+        }
+        let scope = form.value("scope").map(Scope::parse).transpose();
+        Ok(Self {
+            username: username.to_owned(),
+            password: Secret::from(password),
+            scope: scope.map_err(|_| PasswordError::Scope)?,
+        })
+    }
+}
+
+/// Checks the password and says what is granted: what was asked for, and no more than the user and the client may have. Without
+/// a scope in the request, all of that. A scope that nobody declared is a mistake, not a wish to be narrowed.
+///
+/// # Errors
+/// [`PasswordError`].
+pub async fn exchange(
+    request: PasswordRequest,
+    client: &Client,
+    users: &UserStore,
+    catalogue: &Catalogue,
+    hashes: &HashPool,
+) -> Result<Grant, PasswordError> {
+    if !client.grants.contains(&GrantType::Password) {
+        return Err(PasswordError::Unauthorized);
+    }
+    let declared = |scope: &Scope| scope.iter().all(|name| catalogue.contains(name.as_str()));
+    if !request.scope.as_ref().is_none_or(declared) {
+        return Err(PasswordError::Scope);
+    }
+    let user = users.find(&request.username);
+    let hash = user.map_or_else(|| users.dummy(), |user| &user.password);
+    let matches = hashes.verify(request.password, Arc::clone(hash)).await?;
+    let Some(user) = user.filter(|user| matches && !user.disabled) else {
+        return Err(PasswordError::Refused);
+    };
+    let most =
+        user.scope.intersection(&client.scope).intersection(&catalogue.iter().cloned().collect());
+    let scope = match request.scope {
+        None => most,
+        Some(wanted) => {
+            let granted = wanted.intersection(&most);
+            if granted.is_empty() {
+                return Err(PasswordError::Scope);
+            }
+            granted
+        }
+    };
+    Ok(Grant { subject: user.name.clone(), client_id: client.id.clone(), scope })
+}
+
+/// Why nothing is granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PasswordError {
+    /// No user name or no password.
+    #[error("username and password are required")]
+    Missing,
+    /// A user name or password that nobody has.
+    #[error("the user name or password is too long")]
+    TooLong,
+    /// The scope is malformed or undeclared, or nothing of it can be granted.
+    #[error("nothing of the requested scope can be granted")]
+    Scope,
+    /// The client may not use this grant.
+    #[error("the client may not use the password grant")]
+    Unauthorized,
+    /// Unknown user, wrong password, or disabled: nobody is told which.
+    #[error("the user name or password is wrong")]
+    Refused,
+    /// The password could not be checked now.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::grants::client::ClientSecret;
+    use crate::oauth::client::ClientId;
+    use crate::oauth::scope::Catalogue;
+    use crate::oauth::subject::Subject;
+    use crate::random::OsRandom;
+    use crate::users::{HashPoolSettings, PasswordHash, User};
+
+    struct Stage {
+        users: UserStore,
+        hashes: HashPool,
+        catalogue: Catalogue,
+    }
+
+    fn stage() -> Stage {
+        let stored = PasswordHash::create(&Secret::from("right"), &OsRandom).unwrap();
+        let password = Arc::new(PasswordHash::parse(&stored).unwrap());
+        let user = |name: &str, disabled| User {
+            name: Subject::user(name).unwrap(),
+            password: Arc::clone(&password),
+            scope: Scope::parse("a b").unwrap(),
+            disabled,
+        };
+        let (workers, queue, deadline) = (1, 8, Duration::from_secs(60));
+        let settings = HashPoolSettings { workers, queue, deadline, observer: None };
+        Stage {
+            users: UserStore::new(vec![user("alice", false), user("gone", true)], &OsRandom)
+                .unwrap(),
+            hashes: HashPool::start(settings).unwrap(),
+            catalogue: Catalogue::new(Scope::parse("a b c").unwrap().iter().cloned()).unwrap(),
+        }
+    }
+
+    fn client(grants: Vec<GrantType>) -> Client {
+        let (id, scope) = (ClientId::parse("web").unwrap(), Scope::parse("b c").unwrap());
+        Client { id, default: true, secret: ClientSecret::Public, grants, scope }
+    }
+
+    impl Stage {
+        async fn ask(&self, client: &Client, body: &str) -> Result<String, PasswordError> {
+            let request = PasswordRequest::parse(&Form::parse(body.as_bytes()).unwrap())?;
+            let Self { users, hashes, catalogue } = self;
+            let grant = exchange(request, client, users, catalogue, hashes).await?;
+            Ok(format!("{} {}", grant.subject(), grant.scope()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a10_a36_a_client_uses_only_the_grants_that_it_lists() {
+        let stage = stage();
+        let body = "username=alice&password=right";
+        assert_eq!(stage.ask(&client(vec![]), body).await, Err(PasswordError::Unauthorized));
+        assert_eq!(stage.hashes.hashed(), 0, "and costs no hash");
+        assert_eq!(
+            stage.ask(&client(vec![GrantType::Password]), body).await,
+            Ok("alice b".to_owned())
+        );
+    }
+
+    #[tokio::test]
+    async fn a13_a14_unknown_disabled_and_mistaken_users_cost_one_hash_of_the_same_size() {
+        let stage = stage();
+        let client = client(vec![GrantType::Password]);
+        let bodies = [
+            "username=nobody&password=right",
+            "username=gone&password=right",
+            "username=alice&password=wrong",
+        ];
+        for (done, body) in bodies.iter().enumerate() {
+            assert_eq!(stage.ask(&client, body).await, Err(PasswordError::Refused), "{body}");
+            assert_eq!(stage.hashes.hashed(), done + 1, "{body}");
+        }
+        assert_eq!(stage.users.dummy().cost(), stage.users.find("alice").unwrap().password.cost());
+        assert!(stage.ask(&client, "username=alice&password=right").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a17_a_scope_is_narrowed_and_never_widened() {
+        let stage = stage();
+        let client = client(vec![GrantType::Password]);
+        for (scope, granted) in [
+            ("", Ok("alice b")),
+            ("&scope=b", Ok("alice b")),
+            ("&scope=a+b+c", Ok("alice b")),
+            ("&scope=a", Err(PasswordError::Scope)),
+            ("&scope=b+unknown", Err(PasswordError::Scope)),
+            ("&scope=b++a", Err(PasswordError::Scope)),
+        ] {
+            let body = format!("username=alice&password=right{scope}");
+            assert_eq!(stage.ask(&client, &body).await, granted.map(str::to_owned), "{scope}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a27_lengths_are_bounded_before_anything_is_hashed() {
+        let stage = stage();
+        let client = client(vec![GrantType::Password]);
+        let long = "x".repeat(MAX_PASSWORD_BYTES + 1);
+        for body in
+            [format!("username=alice&password={long}"), format!("username={long}&password=x")]
+        {
+            assert_eq!(stage.ask(&client, &body).await, Err(PasswordError::TooLong));
+        }
+        assert_eq!(stage.ask(&client, "username=alice").await, Err(PasswordError::Missing));
+        assert_eq!(stage.hashes.hashed(), 0);
+    }
+}
