@@ -1,0 +1,202 @@
+//! A refused request: why, for the operator; and what the client hears (RFC 6750 section 3, RFC 9110 section 15).
+//!
+//! This is one of the two places where a reason becomes a status. The client of a bad token learns `invalid_token` and no
+//! more, whatever was wrong with it.
+
+use std::sync::Arc;
+
+use http::header::{ALLOW, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+
+use crate::answer::Answer;
+use crate::oauth::scope::Scope;
+use crate::reason::Reason;
+use crate::route::method::MethodSet;
+use crate::token::VerifiedToken;
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The target could be read in two ways.
+    BadPath,
+    /// The host, or another part of the head, is malformed.
+    BadRequest,
+    /// Nothing is routed there. A near-miss of an own endpoint says the same.
+    NoRoute,
+    /// The path is routed for these methods only.
+    Method(MethodSet),
+    /// Credentials over plain HTTP where nobody vouches for the wire.
+    Plaintext,
+    /// The route needs a bearer token and there is none.
+    NoToken,
+    /// More than one `Authorization` field, or one that is no credential by its grammar.
+    MalformedCredential,
+    /// The token does not hold, for this reason.
+    Token(Reason),
+    /// The token holds, but not for this route; the scopes that would have sufficed.
+    Scope(Scope),
+}
+
+/// A refusal with what is known about the request.
+#[derive(Debug, Clone)]
+pub struct Denial {
+    refusal: Refusal,
+    route: Option<Arc<str>>,
+    token: Option<Arc<VerifiedToken>>,
+    cached: bool,
+}
+
+impl Denial {
+    /// A refusal before any route was found.
+    #[must_use]
+    pub const fn new(refusal: Refusal) -> Self {
+        Self { refusal, route: None, token: None, cached: false }
+    }
+
+    /// The same, on this route.
+    #[must_use]
+    pub fn on(self, route: &Arc<str>) -> Self {
+        Self { route: Some(Arc::clone(route)), ..self }
+    }
+
+    /// The same, of the holder of this token, whose verification was remembered or not.
+    #[must_use]
+    pub fn of(self, token: &Arc<VerifiedToken>, cached: bool) -> Self {
+        Self { token: Some(Arc::clone(token)), cached, ..self }
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub const fn refusal(&self) -> &Refusal {
+        &self.refusal
+    }
+
+    /// The route's id, once one was found.
+    #[must_use]
+    pub const fn route_id(&self) -> Option<&Arc<str>> {
+        self.route.as_ref()
+    }
+
+    /// The verified token, when it was one and still was refused.
+    #[must_use]
+    pub fn token(&self) -> Option<&VerifiedToken> {
+        self.token.as_deref()
+    }
+
+    /// Whether the token's verification came from the cache.
+    #[must_use]
+    pub const fn cached(&self) -> bool {
+        self.cached
+    }
+
+    /// The reason for logs, metrics and `explain`.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match &self.refusal {
+            Refusal::BadPath => Reason::BadPath,
+            Refusal::BadRequest => Reason::BadRequest,
+            Refusal::NoRoute => Reason::NoRoute,
+            Refusal::Method(_) => Reason::MethodNotAllowed,
+            Refusal::Plaintext => Reason::PlaintextRefused,
+            Refusal::NoToken => Reason::NoToken,
+            Refusal::MalformedCredential => Reason::MalformedToken,
+            Refusal::Token(reason) => *reason,
+            Refusal::Scope(_) => Reason::MissingScope,
+        }
+    }
+
+    /// What the client hears. The body repeats the code; it names neither route, upstream nor user.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        match &self.refusal {
+            Refusal::BadPath | Refusal::BadRequest => plain(StatusCode::BAD_REQUEST, "bad_request"),
+            Refusal::NoRoute => plain(StatusCode::NOT_FOUND, "not_found"),
+            Refusal::Method(methods) => {
+                let allow = HeaderValue::from_str(&methods.to_string());
+                plain(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
+                    .with(ALLOW, allow.unwrap_or(HeaderValue::from_static("")))
+            }
+            Refusal::Plaintext => plain(StatusCode::FORBIDDEN, "https_required"),
+            // RFC 6750 section 3.1: no error code when no credential was offered.
+            Refusal::NoToken => {
+                challenge(StatusCode::UNAUTHORIZED, "unauthorized", REALM.to_owned())
+            }
+            Refusal::MalformedCredential => coded(StatusCode::BAD_REQUEST, "invalid_request", ""),
+            Refusal::Token(_) => coded(StatusCode::UNAUTHORIZED, "invalid_token", ""),
+            Refusal::Scope(wanted) if wanted.is_empty() => {
+                coded(StatusCode::FORBIDDEN, "insufficient_scope", "")
+            }
+            Refusal::Scope(wanted) => {
+                let scope = format!(", scope=\"{wanted}\"");
+                coded(StatusCode::FORBIDDEN, "insufficient_scope", &scope)
+            }
+        }
+    }
+}
+
+const REALM: &str = "Bearer realm=\"portcullis\"";
+
+fn plain(status: StatusCode, code: &str) -> Answer {
+    Answer::json(status, &serde_json::json!({ "error": code }))
+}
+
+fn coded(status: StatusCode, code: &str, more: &str) -> Answer {
+    challenge(status, code, format!("{REALM}, error=\"{code}\"{more}"))
+}
+
+fn challenge(status: StatusCode, code: &str, challenge: String) -> Answer {
+    // A scope holds neither quotes nor backslashes (RFC 6749 section 3.3), so the text is a legal value as it is.
+    let value = HeaderValue::try_from(challenge).unwrap_or(HeaderValue::from_static(REALM));
+    plain(status, code).with(WWW_AUTHENTICATE, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(refusal: Refusal) -> (u16, String) {
+        let answer = Denial::new(refusal).answer();
+        let challenge =
+            answer.headers.get(WWW_AUTHENTICATE).map(|v| v.to_str().unwrap().to_owned());
+        (answer.status.as_u16(), challenge.unwrap_or_default())
+    }
+
+    #[test]
+    fn c1_no_credential_gets_a_challenge_without_an_error() {
+        assert_eq!(heard(Refusal::NoToken), (401, "Bearer realm=\"portcullis\"".to_owned()));
+    }
+
+    #[test]
+    fn c2_b23_every_bad_token_gets_the_same_answer() {
+        let reasons =
+            [Reason::Expired, Reason::BadSignature, Reason::Revoked, Reason::UserDisabled];
+        for reason in reasons {
+            let expected = "Bearer realm=\"portcullis\", error=\"invalid_token\"";
+            assert_eq!(heard(Refusal::Token(reason)), (401, expected.to_owned()));
+            assert_eq!(Denial::new(Refusal::Token(reason)).reason(), reason);
+        }
+    }
+
+    #[test]
+    fn c3_too_little_scope_names_what_is_needed() {
+        let expected = "Bearer realm=\"portcullis\", error=\"insufficient_scope\", scope=\"admin orders:write\"";
+        let wanted = Scope::parse("orders:write admin").unwrap();
+        assert_eq!(heard(Refusal::Scope(wanted)), (403, expected.to_owned()));
+        let only_users = "Bearer realm=\"portcullis\", error=\"insufficient_scope\"";
+        assert_eq!(heard(Refusal::Scope(Scope::default())), (403, only_users.to_owned()));
+    }
+
+    #[test]
+    fn c4_a_malformed_credential_is_400_invalid_request() {
+        let expected = "Bearer realm=\"portcullis\", error=\"invalid_request\"";
+        assert_eq!(heard(Refusal::MalformedCredential), (400, expected.to_owned()));
+    }
+
+    #[test]
+    fn a_wrong_method_hears_the_allowed_ones() {
+        let methods = MethodSet::from_names(["GET", "POST"]).unwrap();
+        let answer = Denial::new(Refusal::Method(methods)).answer();
+        assert_eq!(answer.status, 405);
+        assert_eq!(answer.headers[ALLOW], "GET, HEAD, POST");
+    }
+}
