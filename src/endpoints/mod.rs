@@ -1,1 +1,75 @@
-//! Our own endpoints.
+//! The endpoints that portcullis serves itself: requests and answers as values, no sockets.
+//!
+//! `proxy` reads a bounded body, builds an [`EndpointRequest`] and writes the [`Served::answer`]; it logs the outcome.
+
+pub mod discovery;
+pub mod token;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::ALLOW;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use crate::answer::Answer;
+use crate::grants::GrantType;
+use crate::oauth::client::ClientId;
+use crate::oauth::subject::Subject;
+
+/// An endpoint of our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `POST /token` (RFC 6749 section 3.2).
+    Token,
+    /// The public keys (RFC 7517 section 5).
+    Jwks,
+}
+
+/// A request to one of them.
+#[derive(Debug, Clone)]
+pub struct EndpointRequest {
+    /// The method.
+    pub method: Method,
+    /// The fields.
+    pub headers: HeaderMap,
+    /// The query as received; it never counts (RFC 6749 section 2.3.1).
+    pub query: Option<String>,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// An answer, and what happened for the operator's eyes.
+#[derive(Debug)]
+pub struct Served {
+    /// What the client hears.
+    pub answer: Answer,
+    /// What happened.
+    pub outcome: Outcome,
+}
+
+/// What happened at an endpoint.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// The grant, once it is known.
+    pub grant: Option<GrantType>,
+    /// The client, once it has proved itself.
+    pub client_id: Option<ClientId>,
+    /// Who logged in.
+    pub subject: Option<Subject>,
+    /// The id of the token that was issued.
+    pub token_id: Option<Arc<str>>,
+    /// Why nothing was issued, as the log and the metric name it.
+    pub failure: Option<&'static str>,
+}
+
+impl From<Answer> for Served {
+    fn from(answer: Answer) -> Self {
+        Self { answer, outcome: Outcome::default() }
+    }
+}
+
+/// 405 with the methods there are (RFC 9110 section 15.5.6).
+fn wrong_method(allow: &'static str) -> Answer {
+    let body = serde_json::json!({ "error": "method_not_allowed" });
+    Answer::json(StatusCode::METHOD_NOT_ALLOWED, &body).with(ALLOW, HeaderValue::from_static(allow))
+}
