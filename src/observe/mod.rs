@@ -1,1 +1,16 @@
-//! What operations see: metrics and the access log.
+//! What operations see: metrics, the access log and our own log.
+//!
+//! Everything here is told what happened, in one [`Record`] per request, and decides nothing. Serving the metrics is the
+//! admin listener's business, filling in the record the proxy's.
+
+pub mod access_log;
+mod line;
+mod logging;
+pub mod metrics;
+mod record;
+mod series;
+
+pub use access_log::AccessLog;
+pub use logging::init_logging;
+pub use metrics::Metrics;
+pub use record::{Decided, Record};
