@@ -1,1 +1,69 @@
-//! The YAML file as a checked value.
+//! The YAML file as a checked value: what `run`, `check`, `explain` and every reload start from.
+//!
+//! [`load`] reads the file twice (positions, values), mirrors it in plain structs, and compiles those into domain types. It
+//! never stops at the first mistake: whatever is wrong is in the list, with its line. Nothing here judges a request; the
+//! file's own `tests` are only read, and are run by whoever has a gateway.
+
+mod compile;
+mod document;
+mod marks;
+mod model;
+mod place;
+mod planned;
+mod problem;
+mod raw;
+mod shape;
+mod sources;
+mod tree;
+
+use std::path::Path;
+
+pub use model::{
+    Config, Endpoints, Expectation, Listener, Login, Persona, PolicyTest, TlsIdentity, Tokens,
+};
+pub use problem::Problem;
+pub use sources::{SourceFile, Sources, SystemSources};
+
+use document::Document;
+use place::Place;
+use raw::RawConfig;
+
+/// A file that was examined.
+pub struct Loaded {
+    /// The configuration; only where there is no problem.
+    pub config: Option<Config>,
+    /// Everything that is wrong, by file and line.
+    pub problems: Vec<Problem>,
+    /// What is allowed and probably not meant, by file and line.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads and checks a configuration with everything that it names: keys, certificates, users, upstream addresses.
+pub fn load(path: &Path, sources: &dyn Sources) -> Loaded {
+    let (config, mut problems, mut warnings) = match sources.read(path) {
+        Ok(file) => {
+            let (mut document, raw) = Document::read::<RawConfig>(path, &file.bytes);
+            if let Some(mode) = file.mode.filter(|mode| mode & 0o002 != 0) {
+                let message =
+                    format!("every user can change this file (mode {:04o})", mode & 0o7777);
+                document.error_with(&Place::default(), message, Some("chmod o-w on it".to_owned()));
+            }
+            match raw {
+                Some(raw) => compile::compile(&raw, document, path, sources),
+                None => {
+                    let (problems, warnings) = document.into_findings();
+                    (None, problems, warnings)
+                }
+            }
+        }
+        Err(error) => (None, vec![Problem::of_file(path, &error)], Vec::new()),
+    };
+    for list in [&mut problems, &mut warnings] {
+        list.sort();
+        list.dedup();
+    }
+    Loaded { config: config.filter(|_| problems.is_empty()), problems, warnings }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! The identity headers: which names may carry who is calling. A name that frames the message, or that a proxy rewrites
+//! on the way, cannot.
+
+use http::HeaderName;
+
+use super::Compiler;
+use super::values::{Names, items};
+use crate::access::identity::{Claim, Identity, folded};
+use crate::config::place::Place;
+use crate::config::problem::{quoted, suggestion};
+use crate::config::raw::RawIdentity;
+
+/// Names, folded, without which a message cannot be framed, routed or understood.
+const OF_HTTP: [&str; 16] = [
+    "host",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "date",
+    "via",
+    "range",
+];
+
+/// Names, folded, that never reach an upstream from a client anyway, and that applications read as something else than who
+/// is calling.
+const OF_THE_PROXY: [&str; 13] = [
+    "forwarded",
+    "x-forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-request-id",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "proxy",
+    "proxy-authorization",
+];
+
+pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawIdentity>) -> Identity {
+    let Some(raw) = raw else { return Identity::default() };
+    let root = Place::default().key("identity");
+    let mut headers = Vec::new();
+    let mut seen = Names::default();
+    for (name, claim) in raw.headers.iter().flatten() {
+        let place = root.key("headers").key(name);
+        let Some(header) = header(compiler, &place, name) else { continue };
+        if matches!(header.as_str(), "cookie" | "set-cookie") {
+            let message = "cookies belong to the application";
+            compiler.document.error(&place, message);
+        }
+        let own = String::from_utf8_lossy(&folded(name)).into_owned();
+        if seen.iter().any(|other| other == own) {
+            let message = format!("{} is the same name as another to an application", quoted(name));
+            let hint = Some("`_`, `.` and `-` count as equal there, and so does case".to_owned());
+            compiler.document.error_with(&place, message, hint);
+            continue;
+        }
+        seen.claim(&mut compiler.document, &place, &own);
+        let Some(claim) = claim else { continue };
+        match Claim::parse(claim) {
+            Some(claim) => headers.push((header, claim)),
+            None => {
+                let names = Claim::NAMES.iter().map(|(name, _)| *name);
+                let message = format!("there is no claim {}", quoted(claim));
+                compiler.document.error_with(&place, message, suggestion(claim, names));
+            }
+        }
+    }
+    if raw.headers.as_ref().is_some_and(|headers| headers.is_empty()) {
+        let message = "no header tells the upstreams who is calling";
+        compiler.document.warn(&root.key("headers"), message, None);
+    }
+    let mut strip = Vec::new();
+    for (place, name) in items(raw.strip.as_ref(), &root.key("strip")) {
+        strip.extend(header(compiler, &place, name));
+    }
+    let forward = raw.forward_authorization.unwrap_or(false);
+    if raw.headers.is_some() {
+        return Identity::new(headers, &strip, forward);
+    }
+    Identity::new(Identity::default().headers().to_vec(), &strip, forward)
+}
+
+fn header(compiler: &mut Compiler<'_>, place: &Place, name: &str) -> Option<HeaderName> {
+    let own = String::from_utf8_lossy(&folded(name)).into_owned();
+    let document = &mut compiler.document;
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Err(_) => document.error(place, format!("{} is no header name", quoted(name))),
+        Ok(_) if own == "authorization" => {
+            let message = "`Authorization` is not an identity header";
+            let hint = Some("see `forward_authorization`".to_owned());
+            document.error_with(place, message, hint);
+        }
+        Ok(_) if OF_HTTP.contains(&own.as_str()) => {
+            document.error(place, format!("{} belongs to HTTP itself", quoted(name)));
+        }
+        Ok(_) if OF_THE_PROXY.contains(&own.as_str()) || own.starts_with("x-forwarded-") => {
+            let message = format!("{} belongs to the proxy", quoted(name));
+            let hint = Some("what a client sends there is removed in any case".to_owned());
+            document.error_with(place, message, hint);
+        }
+        Ok(header) => return Some(header),
+    }
+    None
+}

@@ -1,0 +1,223 @@
+//! Where connections come in, what protects them, and whose word about the client is taken.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use super::Compiler;
+use super::values::items;
+use crate::access::connection::PlainRule;
+use crate::clock::Timestamp;
+use crate::config::model::{Listener, TlsIdentity};
+use crate::config::place::Place;
+use crate::config::problem::quoted;
+use crate::config::raw::{List, RawConfig, RawListener, RawTls};
+
+/// Reads the listeners and the admin address.
+pub(super) fn compile(
+    compiler: &mut Compiler<'_>,
+    raw: &RawConfig,
+    proxies: bool,
+) -> (Vec<Listener>, Option<SocketAddr>) {
+    let root = Place::default().key("listeners");
+    let mut taken = Vec::new();
+    if compiler.document.require(raw.listeners.as_ref(), &root).is_some_and(Vec::is_empty) {
+        compiler.document.error(&root, "there must be at least one listener");
+    }
+    let mut listeners = Vec::new();
+    for (place, raw) in items(raw.listeners.as_ref(), &root) {
+        let address = address(compiler, &place, raw.address.as_deref(), &mut taken);
+        let tls = raw.tls.as_ref().and_then(|raw| tls(compiler, &place.key("tls"), raw));
+        let plain = plain_rule(compiler, &place, raw, address, proxies);
+        if let Some(address) = address {
+            listeners.push(Listener { address, tls, plain });
+        }
+    }
+    let admin = raw.admin.as_ref().and_then(|raw| {
+        let place = Place::default().key("admin");
+        let address = address(compiler, &place, raw.address.as_deref(), &mut taken)?;
+        if !address.ip().is_loopback() {
+            let message = "metrics and health are readable from other machines";
+            let hint = Some("bind it to 127.0.0.1 or to a private network");
+            compiler.document.warn(&place.key("address"), message, hint);
+        }
+        Some(address)
+    });
+    (listeners, admin)
+}
+
+fn address(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&str>,
+    taken: &mut Vec<(SocketAddr, usize)>,
+) -> Option<SocketAddr> {
+    let place = place.key("address");
+    let text = compiler.document.require(raw, &place)?;
+    let Ok(address) = text.parse::<SocketAddr>() else {
+        let message = format!("{} is no IP address with a port", quoted(text));
+        let hint = "such as `0.0.0.0:443` or `\"[::]:443\"`".to_owned();
+        compiler.document.error_with(&place, message, Some(hint));
+        return None;
+    };
+    let line = compiler.document.line(&place);
+    match taken.iter().find(|(other, _)| collide(*other, address)) {
+        Some((other, first)) => {
+            let message = format!("{} is taken by {other} on line {first}", quoted(text));
+            compiler.document.error(&place, message);
+        }
+        None => taken.push((address, line)),
+    }
+    Some(address)
+}
+
+/// Whether the system would refuse the second of two sockets. Port 0 asks it for a free one, each time another.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port()
+        && a.port() != 0
+        && (a.ip() == b.ip() || (any && a.is_ipv4() == b.is_ipv4()))
+}
+
+fn plain_rule(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: &RawListener,
+    address: Option<SocketAddr>,
+    proxies: bool,
+) -> PlainRule {
+    let document = &mut compiler.document;
+    let behind_tls = raw.behind_tls == Some(true);
+    let insecure = raw.insecure_plaintext == Some(true);
+    // A `tls` section that was refused still says what was meant.
+    let tls = document.has(&place.key("tls"));
+    for (said, name) in [(behind_tls, "behind_tls"), (insecure, "insecure_plaintext")] {
+        if said && tls {
+            let message = "this listener ends TLS itself, so this cannot be true as well";
+            document.error(&place.key(name), message);
+        }
+    }
+    if behind_tls && insecure {
+        let message = "either a proxy in front ends TLS, or nobody does";
+        document.error(&place.key("insecure_plaintext"), message);
+    }
+    if behind_tls && !proxies && !document.has(&Place::default().key("trusted_proxies").index(0)) {
+        let message = "nobody could say that TLS was used: there are no trusted proxies";
+        let hint = Some("name the proxy in front under `trusted_proxies`".to_owned());
+        document.error_with(&place.key("behind_tls"), message, hint);
+    }
+    let loopback = address.is_some_and(|address| address.ip().is_loopback());
+    if insecure && !loopback {
+        let message = "passwords and tokens travel in the clear on this listener";
+        document.warn(&place.key("insecure_plaintext"), message, None);
+    }
+    match (behind_tls, insecure, loopback) {
+        (true, _, _) => PlainRule::BehindTls,
+        (_, _, true) => PlainRule::Loopback,
+        (_, true, _) => PlainRule::Insecure,
+        _ => {
+            if !tls && address.is_some() {
+                let message = "there is no TLS here, so requests with credentials are refused";
+                let hint = Some("add `tls`, or `behind_tls: true` when a proxy ends TLS");
+                document.warn(place, message, hint);
+            }
+            PlainRule::Refused
+        }
+    }
+}
+
+/// Why a certificate and its key cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum TlsError {
+    #[error("found no certificate in PEM")]
+    NoCertificate,
+    #[error("the PEM is damaged")]
+    Pem,
+    #[error("the certificate is damaged")]
+    Certificate,
+    #[error("found no private key in PEM")]
+    NoKey,
+    #[error("the key is damaged, or neither RSA, ECDSA nor Ed25519")]
+    Key,
+    #[error("the private key does not belong to the certificate")]
+    Mismatch,
+}
+
+fn tls(compiler: &mut Compiler<'_>, place: &Place, raw: &RawTls) -> Option<TlsIdentity> {
+    let (cert_place, key_place) = (place.key("certificate"), place.key("private_key"));
+    let certificate = compiler.document.require(raw.certificate.as_deref(), &cert_place);
+    let private_key = compiler.document.require(raw.private_key.as_deref(), &key_place);
+    let certificate = certificate.and_then(|name| compiler.read(&cert_place, name));
+    let private_key = private_key.and_then(|name| compiler.read_private(&key_place, name));
+    let (certificate, private_key) = (certificate?, private_key?);
+    let chain = chain(&certificate.bytes).and_then(|chain| Ok((not_after(&chain)?, chain)));
+    let key = PrivateKeyDer::from_pem_slice(&private_key).map_err(|_| TlsError::NoKey);
+    let key = key.and_then(|der| any_supported_type(&der).map_err(|_| TlsError::Key));
+    if let Err(error) = &chain {
+        compiler.document.error(&cert_place, error.to_string());
+    }
+    if let Err(error) = &key {
+        compiler.document.error(&key_place, error.to_string());
+    }
+    let (((not_after, chain), key), now) = (chain.ok().zip(key.ok())?, compiler.now);
+    let key = CertifiedKey::new(chain, key);
+    if key.keys_match().is_err() {
+        compiler.document.error(&key_place, TlsError::Mismatch.to_string());
+        return None;
+    }
+    if not_after <= now {
+        let message = format!("the certificate expired at {not_after}");
+        compiler.document.warn(&cert_place, message, None);
+    }
+    Some(TlsIdentity { key: Arc::new(key), not_after })
+}
+
+fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|_| TlsError::Pem)?;
+    if chain.is_empty() { Err(TlsError::NoCertificate) } else { Ok(chain) }
+}
+
+fn not_after(chain: &[CertificateDer<'_>]) -> Result<Timestamp, TlsError> {
+    let leaf = chain.first().ok_or(TlsError::NoCertificate)?;
+    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|_| TlsError::Certificate)?;
+    let seconds = leaf.validity().not_after.timestamp();
+    // A certificate that ended before 1970 has ended.
+    Ok(Timestamp::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// Reads the networks whose word is taken.
+pub(super) fn trusted_proxies(
+    compiler: &mut Compiler<'_>,
+    raw: Option<&List<String>>,
+) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for (place, text) in items(raw, &Place::default().key("trusted_proxies")) {
+        // An IPv4 address in IPv6 clothes is compared as what it is.
+        let address = |text: &str| text.parse::<IpAddr>().map(|ip| IpNet::from(ip.to_canonical()));
+        let network = text.parse::<IpNet>().or_else(|_| address(text));
+        match network {
+            Ok(network) if network.prefix_len() == 0 => {
+                let message = "this trusts every client to say who it is";
+                compiler.document.error(&place, message);
+            }
+            Ok(network) if network.trunc() != network => {
+                let message = format!("{} has bits beyond its prefix", quoted(text));
+                let hint = Some(format!("did you mean `{}`?", network.trunc()));
+                compiler.document.error_with(&place, message, hint);
+            }
+            Ok(network) => networks.push(network),
+            Err(_) => {
+                let message = format!("{} is no IP address or network", quoted(text));
+                let hint = Some("such as `10.0.0.1` or `10.0.0.0/8`".to_owned());
+                compiler.document.error_with(&place, message, hint);
+            }
+        }
+    }
+    networks
+}

@@ -1,0 +1,136 @@
+//! From the mirror of the file to domain types, with every mistake of meaning. Pure, given the [`Sources`].
+//!
+//! Each section has its own file. None of them stops at a mistake: what cannot be built is noted and left out, and the
+//! configuration as a whole is given up at the end if anything was noted.
+
+mod clients;
+mod identity;
+mod keys;
+mod listeners;
+mod routes;
+mod scopes;
+mod tests;
+mod tokens;
+mod upstreams;
+mod users;
+mod values;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::document::Document;
+use super::model::{Config, Login};
+use super::place::Place;
+use super::problem::{Problem, quoted};
+use super::raw::{RawConfig, RawLogin};
+use super::sources::{SourceFile, Sources};
+use crate::access::forwarded::TrustedProxies;
+use crate::clock::Timestamp;
+
+/// What every section works with.
+struct Compiler<'a> {
+    document: Document,
+    sources: &'a dyn Sources,
+    /// The directory of the file: what it names is relative to it.
+    directory: PathBuf,
+    now: Timestamp,
+}
+
+/// Compiles a file. The configuration is `None` when something was built from less than it needs; the caller drops it
+/// as well when there is any problem.
+pub(super) fn compile(
+    raw: &RawConfig,
+    document: Document,
+    path: &Path,
+    sources: &dyn Sources,
+) -> (Option<Config>, Vec<Problem>, Vec<Problem>) {
+    let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+    let mut compiler = Compiler { document, sources, directory, now: sources.now() };
+    let compiler = &mut compiler;
+    let mut scopes = scopes::compile(compiler, raw.scopes.as_ref());
+    let trusted_proxies = listeners::trusted_proxies(compiler, raw.trusted_proxies.as_ref());
+    let (listeners, admin) = listeners::compile(compiler, raw, !trusted_proxies.is_empty());
+    let identity = identity::compile(compiler, raw.identity.as_ref());
+    let tokens = tokens::compile(compiler, raw.tokens.as_ref());
+    let users = users::compile(compiler, raw.users.as_ref(), &mut scopes);
+    let clients = clients::compile(compiler, raw.clients.as_ref(), &mut scopes);
+    let upstreams = upstreams::compile(compiler, raw.upstreams.as_ref());
+    let routes = routes::compile(compiler, raw.routes.as_ref(), &upstreams, &mut scopes);
+    if let Some(tokens) = &tokens {
+        tokens::warn_of_shadows(compiler, tokens, &routes);
+    }
+    let tests = tests::compile(compiler, raw.tests.as_ref(), &users, &mut scopes);
+    let login = login(compiler, raw.login.as_ref());
+    scopes.warn_of_unused(compiler);
+    let users::Users { store, problems, warnings } = users;
+    let document = std::mem::replace(&mut compiler.document, Document::empty());
+    let (mut errors, mut remarks) = document.into_findings();
+    errors.extend(problems);
+    remarks.extend(warnings);
+    let config = match (tokens, store, clients) {
+        (Some(tokens), Some(users), Some(clients)) => Some(Config {
+            listeners,
+            admin,
+            trusted_proxies: TrustedProxies::new(trusted_proxies),
+            identity,
+            catalogue: scopes.into_catalogue(),
+            tokens,
+            users,
+            clients,
+            login,
+            routes: routes.into_table(),
+            tests,
+        }),
+        _ => None,
+    };
+    (config, errors, remarks)
+}
+
+/// The most passwords that may be checked at once; each takes about 20 MiB.
+const MAX_PARALLEL_HASHES: u16 = 256;
+
+fn login(compiler: &mut Compiler<'_>, raw: Option<&RawLogin>) -> Login {
+    let parallel_hashes = match raw.and_then(|raw| raw.parallel_hashes) {
+        Some(count @ 1..=MAX_PARALLEL_HASHES) => usize::from(count),
+        Some(_) => {
+            let place = Place::default().key("login").key("parallel_hashes");
+            compiler.document.error(&place, format!("must be from 1 to {MAX_PARALLEL_HASHES}"));
+            1
+        }
+        None => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+    };
+    Login { parallel_hashes }
+}
+
+impl Compiler<'_> {
+    /// The path of a file that the configuration names.
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Reads a file that the configuration names.
+    fn read(&mut self, place: &Place, name: &str) -> Option<SourceFile> {
+        match self.sources.read(&self.path(name)) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                let reason = match error.kind() {
+                    io::ErrorKind::NotFound => "there is no such file".to_owned(),
+                    _ => error.to_string(),
+                };
+                self.document.error(place, format!("{} cannot be read: {reason}", quoted(name)));
+                None
+            }
+        }
+    }
+
+    /// Reads a file that nobody but its owner and group may touch.
+    fn read_private(&mut self, place: &Place, name: &str) -> Option<Vec<u8>> {
+        let file = self.read(place, name)?;
+        if let Some(mode) = file.mode.filter(|mode| mode & 0o007 != 0) {
+            let message =
+                format!("{} is open to every user (mode {:04o})", quoted(name), mode & 0o7777);
+            self.document.error_with(place, message, Some("chmod o= on it".to_owned()));
+        }
+        Some(file.bytes)
+    }
+}

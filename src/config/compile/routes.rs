@@ -1,0 +1,271 @@
+//! The routes, each for itself and then against each other.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Compiler;
+use super::scopes::Scopes;
+use super::upstreams::Upstreams;
+use super::values::{Names, items};
+use crate::config::place::Place;
+use crate::config::problem::{quoted, suggestion};
+use crate::config::raw::{List, RawRoute, RawScopes};
+use crate::oauth::scope::Scope;
+use crate::route::host::HostPattern;
+use crate::route::method::MethodSet;
+use crate::route::overlap::{Finding, FindingKind, findings};
+use crate::route::pattern::PathPattern;
+use crate::route::rule::{AccessRule, Requirement};
+use crate::route::table::{Route, RouteTable};
+use crate::route::upstream::{PathAllowances, Timeouts, Upstream};
+
+/// The routes that are known well enough to be compared, with their places.
+pub(super) struct Routes(Vec<Candidate>);
+
+/// A route, and whether it is one: where its rule or upstream was refused, something stands in that is only good for
+/// finding out where it ties.
+struct Candidate {
+    place: Place,
+    route: Route,
+    complete: bool,
+}
+
+impl Routes {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &Route)> {
+        self.0.iter().map(|candidate| (&candidate.place, &candidate.route))
+    }
+
+    pub(super) fn into_table(self) -> RouteTable {
+        let complete = self.0.into_iter().filter(|candidate| candidate.complete);
+        RouteTable::new(complete.map(|candidate| candidate.route).collect())
+    }
+}
+
+pub(super) fn compile(
+    compiler: &mut Compiler<'_>,
+    raw: Option<&List<RawRoute>>,
+    upstreams: &Upstreams,
+    scopes: &mut Scopes,
+) -> Routes {
+    let root = Place::default().key("routes");
+    if compiler.document.require(raw, &root).is_some_and(Vec::is_empty) {
+        compiler.document.warn(&root, "without routes every request is answered with 404", None);
+    }
+    let mut ids = Names::default();
+    let mut used = BTreeSet::new();
+    let mut routes = Vec::new();
+    for (place, raw) in items(raw, &root) {
+        used.extend(raw.upstream.clone());
+        routes.extend(route(compiler, &place, raw, upstreams, &mut ids, scopes));
+    }
+    for name in upstreams.keys().filter(|name| !used.contains(*name)) {
+        let place = Place::default().key("upstreams").key(name);
+        compiler.document.warn(&place, "no route leads here", None);
+    }
+    compare(compiler, &routes);
+    Routes(routes)
+}
+
+fn route(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: &RawRoute,
+    upstreams: &Upstreams,
+    ids: &mut Names,
+    scopes: &mut Scopes,
+) -> Option<Candidate> {
+    let id = id(compiler, &place.key("id"), raw.id.as_deref(), ids);
+    let host = host(compiler, &place.key("host"), raw.host.as_deref());
+    let path = path(compiler, &place.key("path"), raw.path.as_deref());
+    let methods = methods(compiler, &place.key("methods"), raw.methods.as_ref());
+    let upstream = upstream(compiler, &place.key("upstream"), raw.upstream.as_deref(), upstreams);
+    let rule = rule(compiler, place, raw, scopes);
+    let complete = rule.is_some() && upstream.is_some();
+    let rule = rule.unwrap_or(AccessRule::Required(Requirement::Authenticated));
+    let upstream = upstream.unwrap_or_else(|| {
+        let timeouts =
+            Timeouts { connect: Duration::ZERO, read: Duration::ZERO, idle: Duration::ZERO };
+        Arc::new(Upstream::new("", Vec::new(), timeouts, PathAllowances::default()))
+    });
+    let route = Route { id: id?, host: host?, path: path?, methods: methods?, rule, upstream };
+    Some(Candidate { place: place.clone(), route, complete })
+}
+
+/// The id becomes a metric label and stands in every log line.
+fn id(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&str>,
+    ids: &mut Names,
+) -> Option<Arc<str>> {
+    let text = compiler.document.require(raw, place)?;
+    let letters = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(letters) {
+        let message = "an id has 1 to 64 letters, digits, `-`, `_` and `.`";
+        compiler.document.error(place, message);
+        return None;
+    }
+    ids.claim(&mut compiler.document, place, text);
+    Some(Arc::from(text))
+}
+
+fn host(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option<HostPattern> {
+    let Some(text) = raw else {
+        // A host that was refused is not "any host".
+        return (!compiler.document.has(place)).then_some(HostPattern::Any);
+    };
+    let host = HostPattern::parse(text);
+    if host.is_err() {
+        let message = format!("{} is no host", quoted(text));
+        let hint = "such as `shop.example.com` or `*.example.com`, without a port".to_owned();
+        compiler.document.error_with(place, message, Some(hint));
+    }
+    host.ok()
+}
+
+fn path(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option<PathPattern> {
+    let text = compiler.document.require(raw, place)?;
+    let path = PathPattern::parse(text);
+    if let Err(error) = &path {
+        compiler.document.error(place, format!("{}: {error}", quoted(text)));
+    }
+    path.ok()
+}
+
+fn methods(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&List<String>>,
+) -> Option<MethodSet> {
+    let Some(list) = raw else {
+        // Methods that were refused are not "all methods".
+        return (!compiler.document.has(place)).then_some(MethodSet::ALL);
+    };
+    if list.is_empty() {
+        let hint = Some("leave the key out for all methods".to_owned());
+        compiler.document.error_with(place, "a route without methods matches nothing", hint);
+    }
+    let mut methods = MethodSet::default();
+    for (place, name) in items(raw, place) {
+        match MethodSet::from_names([name.as_str()]) {
+            Ok(method) => methods = methods.union(method),
+            Err(error) => {
+                let hint = suggestion(name, MethodSet::names().iter().copied());
+                compiler.document.error_with(&place, error.to_string(), hint);
+            }
+        }
+    }
+    (!methods.is_empty()).then_some(methods)
+}
+
+fn upstream(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&str>,
+    upstreams: &Upstreams,
+) -> Option<Arc<Upstream>> {
+    let name = compiler.document.require(raw, place)?;
+    let found = upstreams.get(name).cloned();
+    // An upstream whose own section was refused is there all the same.
+    if found.is_none() && !compiler.document.has(&Place::default().key("upstreams").key(name)) {
+        let hint = suggestion(name, upstreams.keys().map(String::as_str));
+        let message = format!("there is no upstream {}", quoted(name));
+        compiler.document.error_with(place, message, hint);
+    }
+    found
+}
+
+/// What the route demands. Whatever is unclear yields nothing, never a weaker rule.
+fn rule(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: &RawRoute,
+    scopes: &mut Scopes,
+) -> Option<AccessRule> {
+    let (auth_place, scopes_place) = (place.key("auth"), place.key("scopes"));
+    let has_scopes = compiler.document.has(&scopes_place);
+    let requirement = requirement(compiler, &scopes_place, raw.scopes.as_ref(), scopes);
+    let rule = match raw.auth.as_deref() {
+        None if compiler.document.has(&auth_place) => return None,
+        None | Some("required") => return requirement.map(AccessRule::Required),
+        Some("optional") => AccessRule::Optional,
+        Some("public") => AccessRule::Public,
+        Some(other) => {
+            let hint = suggestion(other, ["required", "optional", "public"]);
+            let message = format!("there is no auth {}", quoted(other));
+            compiler.document.error_with(&auth_place, message, hint);
+            return None;
+        }
+    };
+    if has_scopes {
+        let message = "scopes are never checked on a route that is not `auth: required`";
+        compiler.document.error(&scopes_place, message);
+        return None;
+    }
+    Some(rule)
+}
+
+fn requirement(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&RawScopes>,
+    scopes: &mut Scopes,
+) -> Option<Requirement> {
+    type Make = fn(crate::oauth::scope::ScopeBits) -> Requirement;
+    let (place, list, make) = match raw {
+        None => return (!compiler.document.has(place)).then_some(Requirement::Authenticated),
+        Some(RawScopes::List(list)) => (place.clone(), list, Requirement::All as Make),
+        Some(RawScopes::Map(map)) => match (&map.any, &map.all) {
+            (Some(list), None) => (place.key("any"), list, Requirement::Any as Make),
+            (None, Some(list)) => (place.key("all"), list, Requirement::All as Make),
+            _ => {
+                let keys = ["any", "all"];
+                if keys.map(|key| compiler.document.is_pruned(&place.key(key))) == [false, false] {
+                    let message = "either `any` or `all`, and one of them";
+                    compiler.document.error(place, message);
+                }
+                return None;
+            }
+        },
+    };
+    let scope: Scope = scopes.read(&mut compiler.document, &place, Some(list));
+    if list.is_empty() {
+        let hint = "leave `scopes` out to let every user in".to_owned();
+        compiler.document.error_with(&place, "the list of scopes is empty", Some(hint));
+    }
+    (!scope.is_empty()).then(|| make(scopes.catalogue().bits(&scope)))
+}
+
+/// What is wrong between routes.
+fn compare(compiler: &mut Compiler<'_>, routes: &[Candidate]) {
+    let plain: Vec<Route> = routes.iter().map(|candidate| candidate.route.clone()).collect();
+    for Finding { kind, route, other } in findings(&plain) {
+        let (Some(route), Some(other)) = (routes.get(route), routes.get(other)) else { continue };
+        if kind == FindingKind::WeakerOverlap && !(route.complete && other.complete) {
+            continue;
+        }
+        let place = route.place.key("path");
+        let line = compiler.document.line(&other.place.key("id"));
+        let other = format!("{} on line {line}", quoted(&other.route.id));
+        let (message, hint) = match kind {
+            FindingKind::Tie => (
+                format!("covers the same host and path as {other}, for the same method"),
+                "give the two different methods",
+            ),
+            FindingKind::WeakerOverlap => (
+                format!("crosses {other} and wins there, but lets through what that refuses"),
+                "add a route for what both cover, or demand as much here",
+            ),
+            FindingKind::Unreachable => {
+                (format!("no request reaches this route: {other} is among those that win"), "")
+            }
+        };
+        let hint = Some(hint).filter(|hint| !hint.is_empty());
+        if kind.is_error() {
+            compiler.document.error_with(&place, message, hint.map(str::to_owned));
+        } else {
+            compiler.document.warn(&place, message, hint);
+        }
+    }
+}

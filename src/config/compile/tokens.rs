@@ -1,0 +1,169 @@
+//! Tokens: who we are to those who read them, how long they live, and where the own endpoints are. The keys are in `keys`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+
+use super::Compiler;
+use super::keys;
+use super::routes::Routes;
+use super::values::{duration, items};
+use crate::config::document::Document;
+use crate::config::model::{Endpoints, Tokens};
+use crate::config::place::Place;
+use crate::config::problem::quoted;
+use crate::config::raw::{List, RawEndpoints, RawTokens};
+use crate::route::host::{Host, HostPattern};
+use crate::route::pattern::{PathPattern, Segment};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+const MAX_LEEWAY: Duration = Duration::from_secs(120);
+
+pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawTokens>) -> Option<Tokens> {
+    let root = Place::default().key("tokens");
+    let raw = compiler.document.require(raw, &root)?;
+    let issuer = issuer(compiler, &root.key("issuer"), raw.issuer.as_deref());
+    let audience = audience(compiler, &root.key("audience"), raw.audience.as_deref());
+    let access = raw.access.as_ref();
+    let place = root.key("access");
+    let lifetime = whole_seconds(compiler, &place.key("lifetime"), |document, place| {
+        let raw = access.and_then(|access| access.lifetime.as_ref());
+        duration(document, place, raw, 900 * SECOND, SECOND..=MAX_LIFETIME)
+    });
+    let leeway = whole_seconds(compiler, &place.key("leeway"), |document, place| {
+        let raw = access.and_then(|access| access.leeway.as_ref());
+        duration(document, place, raw, 30 * SECOND, Duration::ZERO..=MAX_LEEWAY)
+    });
+    let hosts = hosts(compiler, &root.key("hosts"), raw.hosts.as_ref());
+    let endpoints = endpoints(compiler, &root.key("endpoints"), raw.endpoints.as_ref());
+    let keys = keys::compile(compiler, &root.key("keys"), raw.keys.as_ref());
+    Some(Tokens {
+        issuer: issuer?,
+        audience: audience?,
+        hosts,
+        lifetime,
+        leeway,
+        keys: Arc::new(keys?),
+        endpoints,
+    })
+}
+
+/// Tokens count in whole seconds.
+fn whole_seconds(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    read: impl FnOnce(&mut Document, &Place) -> Duration,
+) -> Duration {
+    let value = read(&mut compiler.document, place);
+    if value.subsec_nanos() != 0 {
+        compiler.document.error(place, "tokens count in whole seconds");
+    }
+    value
+}
+
+/// RFC 8414 section 2: an https URL without query and fragment. Plain http is for trying it out on one's own machine.
+fn issuer(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option<String> {
+    let text = compiler.document.require(raw, place)?;
+    let uri = text.parse::<Uri>().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    let loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+    let clean = text.bytes().all(|b| b.is_ascii_graphic() && !b"?#@\"\\".contains(&b));
+    let accepted = clean
+        && !host.is_empty()
+        && match uri.as_ref().and_then(Uri::scheme_str) {
+            Some("https") => true,
+            Some("http") => loopback,
+            _ => false,
+        };
+    if !accepted {
+        let message = format!("{} is no https URL without query and fragment", quoted(text));
+        let hint = "such as `https://edge.example.com`; http only for localhost".to_owned();
+        compiler.document.error_with(place, message, Some(hint));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn audience(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option<String> {
+    let text = compiler.document.require(raw, place)?;
+    if text.is_empty() || text.len() > 256 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        compiler.document.error(place, "an audience has 1 to 256 characters of visible ASCII");
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn hosts(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&List<String>>) -> Vec<Host> {
+    let mut hosts = Vec::new();
+    if raw.is_some_and(Vec::is_empty) {
+        let message = "no host at all would have the own endpoints";
+        let hint = Some("leave the key out to have them on every host".to_owned());
+        compiler.document.error_with(place, message, hint);
+    }
+    for (place, text) in items(raw, place) {
+        match Host::parse(text) {
+            Ok(host) if host.as_str() == host.name() => hosts.push(host),
+            _ => {
+                let message = format!("{} is no host name without a port", quoted(text));
+                compiler.document.error(&place, message);
+            }
+        }
+    }
+    hosts
+}
+
+fn endpoints(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawEndpoints>) -> Endpoints {
+    let token = raw.and_then(|raw| raw.token.as_deref()).unwrap_or("/token");
+    let jwks = raw.and_then(|raw| raw.jwks.as_deref()).unwrap_or("/.well-known/jwks.json");
+    let token = endpoint(compiler, &place.key("token"), token);
+    let jwks = endpoint(compiler, &place.key("jwks"), jwks);
+    if let (Some(token), Some(jwks)) = (&token, &jwks)
+        && token.eq_ignore_ascii_case(jwks)
+    {
+        compiler.document.error(&place.key("jwks"), "this is the path of `token` as well");
+    }
+    Endpoints { token, jwks }
+}
+
+fn endpoint(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Option<String> {
+    if text == "off" {
+        return None;
+    }
+    let literal = |segment: &Segment| matches!(segment, Segment::Literal(_));
+    match PathPattern::parse(text) {
+        Ok(path) if path.is_open() || !path.segments().iter().all(literal) => {
+            let message = format!("{} is a pattern; an endpoint has one path", quoted(text));
+            compiler.document.error(place, message);
+        }
+        Ok(path) if path.segments().is_empty() => {
+            compiler.document.error(place, "an endpoint needs a path of its own, not `/`");
+        }
+        Ok(path) => return Some(path.to_string()),
+        Err(error) => {
+            let hint = Some("a path such as `/auth/token`, or `off`".to_owned());
+            compiler.document.error_with(place, format!("{}: {error}", quoted(text)), hint);
+        }
+    }
+    None
+}
+
+/// Warns of routes that no request reaches, because the path is ours (in any case: near-misses are refused).
+pub(super) fn warn_of_shadows(compiler: &mut Compiler<'_>, tokens: &Tokens, routes: &Routes) {
+    let own = [("token", &tokens.endpoints.token), ("jwks", &tokens.endpoints.jwks)];
+    for (place, route) in routes.iter() {
+        let ours = tokens.hosts.is_empty()
+            || route.host == HostPattern::Any
+            || tokens.hosts.iter().any(|host| route.host.matches(host.name()));
+        let path = route.path.to_string();
+        let shadow = own.iter().find(|(_, endpoint)| {
+            endpoint.as_ref().is_some_and(|endpoint| endpoint.eq_ignore_ascii_case(&path))
+        });
+        if let Some((name, _)) = shadow.filter(|_| ours) {
+            let message = format!("the own endpoint `{name}` answers here instead of this route");
+            let hint = Some("move it with `tokens.endpoints`, or give `tokens.hosts`");
+            compiler.document.warn(&place.key("path"), message, hint);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The upstreams: the addresses behind each name, how long to wait for them, and what their paths may look like.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Compiler;
+use super::values::{Names, duration, items};
+use crate::config::place::Place;
+use crate::config::problem::{quoted, suggestion};
+use crate::config::raw::{List, RawPaths, RawTimeouts, RawUpstream, Table};
+use crate::route::host::Host;
+use crate::route::upstream::{PathAllowances, Timeouts, Upstream};
+
+const ALLOWANCES: [&str; 3] = ["semicolon", "empty_segments", "encoded_slash"];
+const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// The upstreams by name.
+pub(super) type Upstreams = BTreeMap<String, Arc<Upstream>>;
+
+pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&Table<RawUpstream>>) -> Upstreams {
+    let root = Place::default().key("upstreams");
+    let mut upstreams = BTreeMap::new();
+    for (name, raw) in raw.into_iter().flatten() {
+        let place = root.key(name);
+        let letters = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(letters) {
+            let message = "a name has 1 to 64 letters, digits, `-`, `_` and `.`";
+            compiler.document.error(&place, message);
+        }
+        let Some(raw) = raw else { continue };
+        let servers = servers(compiler, &place.key("servers"), raw.servers.as_ref());
+        let allow = allowances(compiler, &place.key("paths").key("allow"), raw.paths.as_ref());
+        let timeouts = timeouts(compiler, &place.key("timeouts"), raw.timeouts.as_ref());
+        let upstream = Arc::new(Upstream::new(name, servers, timeouts, allow));
+        upstreams.insert(name.clone(), upstream);
+    }
+    upstreams
+}
+
+fn servers(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&List<String>>,
+) -> Vec<SocketAddr> {
+    if compiler.document.require(raw, place).is_some_and(Vec::is_empty) {
+        compiler.document.error(place, "there must be at least one server");
+    }
+    let mut servers: Vec<SocketAddr> = Vec::new();
+    let mut names = Names::default();
+    for (place, text) in items(raw, place) {
+        names.claim(&mut compiler.document, &place, text);
+        servers.extend(server(compiler, &place, text));
+    }
+    // Two names may stand for one machine; it then has one turn.
+    servers.sort();
+    servers.dedup();
+    servers
+}
+
+fn server(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Vec<SocketAddr> {
+    if let Ok(address) = text.parse::<SocketAddr>()
+        && address.port() != 0
+    {
+        return vec![address];
+    }
+    let parts = text.rsplit_once(':').and_then(|(name, port)| {
+        let port = port.parse::<u16>().ok().filter(|port| *port != 0)?;
+        let host = Host::parse(name).ok().filter(|host| host.as_str() == host.name())?;
+        Some((host, port))
+    });
+    let Some((host, port)) = parts else {
+        let message = format!("{} is no host with a port", quoted(text));
+        let hint = match text {
+            _ if text.starts_with("https://") => "TLS to an upstream is planned, and not available",
+            _ if text.starts_with("http://") => "without `http://`",
+            _ => "such as `10.0.0.11:8080`",
+        };
+        compiler.document.error_with(place, message, Some(hint.to_owned()));
+        return Vec::new();
+    };
+    match compiler.sources.resolve(host.name(), port) {
+        Ok(addresses) if !addresses.is_empty() => addresses,
+        Ok(_) => {
+            compiler.document.error(place, format!("{} has no address", quoted(host.name())));
+            Vec::new()
+        }
+        Err(error) => {
+            let message = format!("{} cannot be resolved: {error}", quoted(host.name()));
+            compiler.document.error(place, message);
+            Vec::new()
+        }
+    }
+}
+
+fn allowances(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&RawPaths>,
+) -> PathAllowances {
+    let mut allow = PathAllowances::default();
+    for (place, name) in items(raw.and_then(|raw| raw.allow.as_ref()), place) {
+        match name.as_str() {
+            "semicolon" => allow.semicolon = true,
+            "empty_segments" => allow.empty_segments = true,
+            "encoded_slash" => allow.encoded_slash = true,
+            _ => {
+                let message = format!("there is no spelling {} to allow", quoted(name));
+                compiler.document.error_with(&place, message, suggestion(name, ALLOWANCES));
+            }
+        }
+    }
+    allow
+}
+
+fn timeouts(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawTimeouts>) -> Timeouts {
+    let mut read = |key: &str, value: Option<&crate::config::raw::Duration>, seconds: u64| {
+        let default = Duration::from_secs(seconds);
+        let bounds = LEAST_TIMEOUT..=MAX_TIMEOUT;
+        duration(&mut compiler.document, &place.key(key), value, default, bounds)
+    };
+    Timeouts {
+        connect: read("connect", raw.and_then(|raw| raw.connect.as_ref()), 2),
+        read: read("read", raw.and_then(|raw| raw.read.as_ref()), 30),
+        idle: read("idle", raw.and_then(|raw| raw.idle.as_ref()), 60),
+    }
+}

@@ -1,0 +1,102 @@
+//! The user file: a YAML file of its own, whose mistakes carry its own lines.
+
+use std::sync::Arc;
+
+use super::Compiler;
+use super::scopes::Scopes;
+use super::values::{Names, items};
+use crate::config::document::Document;
+use crate::config::place::Place;
+use crate::config::problem::Problem;
+use crate::config::raw::{RawUser, RawUserFile, RawUsers};
+use crate::oauth::subject::Subject;
+use crate::random::Random;
+use crate::users::{PasswordHash, User, UserStore};
+
+/// The users, and what was said about their file.
+pub(super) struct Users {
+    /// The store; `None` when it cannot be known who there is.
+    pub(super) store: Option<UserStore>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+}
+
+pub(super) fn compile(
+    compiler: &mut Compiler<'_>,
+    raw: Option<&RawUsers>,
+    scopes: &mut Scopes,
+) -> Users {
+    let mut users = Users { store: None, problems: Vec::new(), warnings: Vec::new() };
+    let place = Place::default().key("users");
+    let Some(raw) = raw else {
+        // A section that was refused is not one that is absent.
+        if !compiler.document.has(&place) {
+            compiler.document.warn(&place, "there are no users, so nobody can log in", None);
+            users.store = UserStore::new(Vec::new(), compiler.sources.random()).ok();
+        }
+        return users;
+    };
+    let place = place.key("file");
+    let Some(name) = compiler.document.require(raw.file.as_deref(), &place) else { return users };
+    let Some(bytes) = compiler.read_private(&place, name) else { return users };
+    let (mut document, file) = Document::read::<RawUserFile>(&compiler.path(name), &bytes);
+    if let Some(file) = file {
+        users.store = store(&mut document, &file, compiler.sources.random(), scopes);
+    }
+    let refused = document.is_refused();
+    (users.problems, users.warnings) = document.into_findings();
+    users.store = users.store.filter(|_| !refused);
+    users
+}
+
+fn store(
+    document: &mut Document,
+    raw: &RawUserFile,
+    random: &dyn Random,
+    scopes: &mut Scopes,
+) -> Option<UserStore> {
+    let root = Place::default().key("users");
+    let list = document.require(raw.users.as_ref(), &root)?;
+    let mut names = Names::default();
+    let mut users = Vec::new();
+    for (place, raw) in items(Some(list), &root) {
+        users.extend(user(document, &place, raw, &mut names, scopes));
+    }
+    match UserStore::new(users, random) {
+        Ok(store) => {
+            if store.mixed_parameters() {
+                let message = "the passwords are hashed with different parameters";
+                let hint = Some("a login's duration then tells which users exist");
+                document.warn(&root, message, hint);
+            }
+            Some(store)
+        }
+        Err(error) => {
+            if !document.is_refused() {
+                document.error(&root, error.to_string());
+            }
+            None
+        }
+    }
+}
+
+fn user(
+    document: &mut Document,
+    place: &Place,
+    raw: &RawUser,
+    names: &mut Names,
+    scopes: &mut Scopes,
+) -> Option<User> {
+    let at = place.key("name");
+    let name = document.require(raw.name.as_deref(), &at).and_then(|name| {
+        names.claim(document, &at, name);
+        Subject::user(name).map_err(|error| document.error(&at, error.to_string())).ok()
+    });
+    let at = place.key("password");
+    let password = document.require(raw.password.as_deref(), &at).and_then(|text| {
+        PasswordHash::parse(text).map_err(|error| document.error(&at, error.to_string())).ok()
+    });
+    let scope = scopes.read(document, &place.key("scopes"), raw.scopes.as_ref());
+    let disabled = raw.disabled.unwrap_or(false);
+    Some(User { name: name?, password: Arc::new(password?), scope, disabled })
+}

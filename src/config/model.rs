@@ -1,0 +1,146 @@
+//! The configuration in domain types. A value that could be wrong has no place here: it was refused on the way.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::sign::CertifiedKey;
+
+use crate::access::connection::{PlainRule, Transport};
+use crate::access::forwarded::TrustedProxies;
+use crate::access::identity::Identity;
+use crate::clock::Timestamp;
+use crate::grants::ClientRegistry;
+use crate::keys::KeyRing;
+use crate::oauth::scope::{Catalogue, Scope};
+use crate::route::host::Host;
+use crate::route::table::RouteTable;
+use crate::users::UserStore;
+
+/// A whole configuration, checked, with its keys, certificates and users loaded.
+pub struct Config {
+    /// Where clients connect; at least one.
+    pub listeners: Vec<Listener>,
+    /// Where metrics and health are served.
+    pub admin: Option<SocketAddr>,
+    /// Whose `X-Forwarded-*` is believed.
+    pub trusted_proxies: TrustedProxies,
+    /// The identity headers.
+    pub identity: Identity,
+    /// The declared scopes.
+    pub catalogue: Catalogue,
+    /// What is issued and accepted.
+    pub tokens: Tokens,
+    /// Who can log in.
+    pub users: UserStore,
+    /// The registered clients.
+    pub clients: ClientRegistry,
+    /// How logins are paced.
+    pub login: Login,
+    /// The routes.
+    pub routes: RouteTable,
+    /// What the file expects of itself.
+    pub tests: Vec<PolicyTest>,
+}
+
+/// One listening socket.
+#[derive(Clone)]
+pub struct Listener {
+    /// Where it is bound.
+    pub address: SocketAddr,
+    /// The certificate, where TLS ends here.
+    pub tls: Option<TlsIdentity>,
+    /// What holds for credentials where TLS does not end here.
+    pub plain: PlainRule,
+}
+
+impl Listener {
+    /// What carries the bytes of its connections.
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        match self.tls {
+            Some(_) => Transport::Tls,
+            None => Transport::Plain(self.plain),
+        }
+    }
+}
+
+/// A certificate chain with its private key.
+#[derive(Clone)]
+pub struct TlsIdentity {
+    /// Both, known to fit each other.
+    pub key: Arc<CertifiedKey>,
+    /// When the leaf expires.
+    pub not_after: Timestamp,
+}
+
+/// What is issued and accepted.
+pub struct Tokens {
+    /// The `iss` claim.
+    pub issuer: String,
+    /// The `aud` claim.
+    pub audience: String,
+    /// The hosts on which the own endpoints answer; all when empty.
+    pub hosts: Vec<Host>,
+    /// How long an access token is valid.
+    pub lifetime: Duration,
+    /// How far clocks may differ.
+    pub leeway: Duration,
+    /// The keys.
+    pub keys: Arc<KeyRing>,
+    /// Where the own endpoints are.
+    pub endpoints: Endpoints,
+}
+
+/// The paths of the own endpoints; `None` is off. Never equal, not even in another case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The token endpoint (RFC 6749 section 3.2).
+    pub token: Option<String>,
+    /// The key set (RFC 7517 section 5).
+    pub jwks: Option<String>,
+}
+
+/// How logins are paced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Login {
+    /// How many passwords are checked at once; at least 1.
+    pub parallel_hashes: usize,
+}
+
+/// One expectation of the file about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyTest {
+    /// The line it stands on.
+    pub line: usize,
+    /// The method of the request.
+    pub method: String,
+    /// Its target, exactly as a client would send it.
+    pub target: String,
+    /// Its host.
+    pub host: Option<String>,
+    /// Who sends it.
+    pub as_who: Persona,
+    /// What must come of it.
+    pub expect: Expectation,
+}
+
+/// Who sends the request of a [`PolicyTest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Persona {
+    /// Nobody in particular: no credential.
+    Anonymous,
+    /// This user of the user file, with all of the user's scopes.
+    User(String),
+    /// A user whose token carries exactly these scopes.
+    Scopes(Scope),
+}
+
+/// What must come of the request of a [`PolicyTest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expectation {
+    /// It passes.
+    Allow,
+    /// It is refused with this status.
+    Status(u16),
+}

@@ -1,0 +1,371 @@
+//! The file as it is written: the same names, only text and numbers, nothing judged. The documentation of these fields is
+//! the reference manual of the file; `compile` says what is allowed and what a missing key means.
+//!
+//! Everything is optional here: what is required is said by `compile`, together with everything else that is wrong. There
+//! is no `Debug`, since hashes and the names of secrets pass through here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// A list; an item that was refused is `None`.
+pub(super) type List<T> = Vec<Option<T>>;
+/// A map with names of the operator's choice; a value that was refused is `None`.
+pub(super) type Table<T> = BTreeMap<String, Option<T>>;
+
+/// Defines the mirror of one map of the file.
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, expecting = "a map")]
+        pub(super) struct $name {
+            $($(#[$field_doc])* pub(super) $field: Option<$kind>,)*
+        }
+    };
+}
+
+section! {
+    /// The whole file.
+    RawConfig {
+        /// Where clients connect. At least one.
+        listeners: List<RawListener>,
+        /// Metrics and health, on an address of their own.
+        admin: RawAdmin,
+        /// Addresses and networks whose `X-Forwarded-*` is believed. Default: nobody's.
+        trusted_proxies: List<String>,
+        /// What upstreams learn about the caller.
+        identity: RawIdentity,
+        /// The catalogue: name to description. A scope that is not here is a typo anywhere else.
+        scopes: Table<String>,
+        /// The tokens that this edge issues and accepts.
+        tokens: RawTokens,
+        /// Who can log in.
+        users: RawUsers,
+        /// Registered OAuth clients.
+        clients: List<RawClient>,
+        /// How logins are paced.
+        login: RawLogin,
+        /// Name to where requests go.
+        upstreams: Table<RawUpstream>,
+        /// Which requests go where, and what they need.
+        routes: List<RawRoute>,
+        /// Requests with the decision they must get; run by `check` and before every reload.
+        tests: List<RawTest>,
+    }
+}
+
+section! {
+    /// One listening socket.
+    RawListener {
+        /// `IP:PORT`.
+        address: String,
+        /// Terminates TLS here.
+        tls: RawTls,
+        /// A trusted proxy in front terminates TLS, and says so with `X-Forwarded-Proto: https`. Default: false.
+        behind_tls: bool,
+        /// Takes passwords and tokens over plain HTTP from anywhere. Default: false.
+        insecure_plaintext: bool,
+    }
+}
+
+section! {
+    /// The server's certificate.
+    RawTls {
+        /// PEM file, the leaf first.
+        certificate: String,
+        /// PEM file, readable by its owner and group only.
+        private_key: String,
+    }
+}
+
+section! {
+    /// The admin listener.
+    RawAdmin {
+        /// `IP:PORT`, best on loopback.
+        address: String,
+    }
+}
+
+section! {
+    /// What upstreams learn.
+    RawIdentity {
+        /// Header to claim (`subject`, `scope`, `client_id`, `token_id`). Default: `X-User: subject`.
+        headers: Table<String>,
+        /// Further headers that a client must never be able to send.
+        strip: List<String>,
+        /// Whether the upstream sees `Authorization`. Default: false.
+        forward_authorization: bool,
+    }
+}
+
+section! {
+    /// Tokens.
+    RawTokens {
+        /// The `iss` claim: an https URL.
+        issuer: String,
+        /// The `aud` claim.
+        audience: String,
+        /// Hosts on which the own endpoints answer. Default: all.
+        hosts: List<String>,
+        /// Access tokens.
+        access: RawAccess,
+        /// Where the own endpoints are.
+        endpoints: RawEndpoints,
+        /// Signing and verifying keys. Exactly one with `use: sign`.
+        keys: List<RawKey>,
+    }
+}
+
+section! {
+    /// Access tokens.
+    RawAccess {
+        /// How long one is valid. Default: 15m.
+        lifetime: Duration,
+        /// How far clocks may differ. Default: 30s, at most 120s.
+        leeway: Duration,
+    }
+}
+
+section! {
+    /// Own endpoints: a path, or `off`.
+    RawEndpoints {
+        /// Default: `/token`.
+        token: String,
+        /// Default: `/.well-known/jwks.json`.
+        jwks: String,
+    }
+}
+
+section! {
+    /// One key.
+    RawKey {
+        /// The `kid`.
+        id: String,
+        /// `EdDSA`, `ES256`, `RS256`, …
+        algorithm: String,
+        /// PEM file; raw bytes for `HS*`.
+        file: String,
+        /// The bytes of an `HS*` key, instead of `file`.
+        secret: RawSecret,
+        /// `sign` (signs and verifies) or `verify`.
+        r#use: String,
+        /// RFC 3339 time after which the key verifies nothing.
+        until: String,
+    }
+}
+
+section! {
+    /// A secret that is kept out of this file. One of the two.
+    RawSecret {
+        /// File that holds it, without its last newline.
+        file: String,
+        /// Environment variable that holds it.
+        env: String,
+    }
+}
+
+section! {
+    /// Users.
+    RawUsers {
+        /// YAML file with `users`.
+        file: String,
+    }
+}
+
+section! {
+    /// The user file.
+    RawUserFile {
+        /// Everybody who can log in.
+        users: List<RawUser>,
+    }
+}
+
+section! {
+    /// One user.
+    RawUser {
+        /// The subject of the tokens and the value of `X-User`.
+        name: String,
+        /// PHC text, as `hash-password` prints it.
+        password: String,
+        /// What the user may do.
+        scopes: List<String>,
+        /// Refuses logins and tokens at once. Default: false.
+        disabled: bool,
+    }
+}
+
+section! {
+    /// One OAuth client.
+    RawClient {
+        /// The `client_id`.
+        id: String,
+        /// The client of requests that name none. Default: false; one at most.
+        default: bool,
+        /// `password`.
+        grants: List<String>,
+        /// What its tokens may carry at most.
+        scopes: List<String>,
+        /// SHA-256 of a generated secret, 64 hexadecimal digits.
+        secret_sha256: String,
+        /// argon2id of a chosen secret, PHC text.
+        secret_hash: String,
+    }
+}
+
+section! {
+    /// Logins.
+    RawLogin {
+        /// How many passwords are checked at once. Default: half the cores, at least 1.
+        parallel_hashes: u16,
+    }
+}
+
+section! {
+    /// Where requests go.
+    RawUpstream {
+        /// `HOST:PORT`, taken in turn.
+        servers: List<String>,
+        /// Which spellings of a path this backend is known to read in one way only.
+        paths: RawPaths,
+        /// How long to wait.
+        timeouts: RawTimeouts,
+    }
+}
+
+section! {
+    /// Path spellings.
+    RawPaths {
+        /// Any of `semicolon`, `empty_segments`, `encoded_slash`.
+        allow: List<String>,
+    }
+}
+
+section! {
+    /// Time limits of an upstream.
+    RawTimeouts {
+        /// For the connection. Default: 2s.
+        connect: Duration,
+        /// Between two reads of a response. Default: 30s.
+        read: Duration,
+        /// For an unused connection. Default: 60s.
+        idle: Duration,
+    }
+}
+
+section! {
+    /// One route.
+    RawRoute {
+        /// Its name in logs, metrics and messages.
+        id: String,
+        /// `name`, `*.name`; any host when left out.
+        host: String,
+        /// `/literal/{one-segment}/**`.
+        path: String,
+        /// Methods; all when left out. GET covers HEAD.
+        methods: List<String>,
+        /// The name of an upstream.
+        upstream: String,
+        /// `required` (default), `optional`, `public`.
+        auth: String,
+        /// What a token must carry: a list (all of them), `{all: […]}` or `{any: […]}`.
+        scopes: RawScopes,
+    }
+}
+
+section! {
+    /// One expectation.
+    RawTest {
+        /// `METHOD TARGET`.
+        request: String,
+        /// The `Host`.
+        host: String,
+        /// As this user of the user file, with all of the user's scopes.
+        user: String,
+        /// As somebody whose token carries these.
+        scopes: List<String>,
+        /// `allow`, or the status of the refusal.
+        expect: Word,
+    }
+}
+
+/// A duration as text; a bare number is kept, so that `compile` can ask for the unit.
+pub(super) struct Duration(pub(super) String);
+
+/// A word; a number is a word too.
+pub(super) struct Word(pub(super) String);
+
+/// What a route demands.
+pub(super) enum RawScopes {
+    /// `[a, b]`: all of them.
+    List(List<String>),
+    /// `{ any: […] }` or `{ all: […] }`.
+    Map(RawScopeSets),
+}
+
+section! {
+    /// The long form. One of the two.
+    RawScopeSets {
+        /// One of these is enough.
+        any: List<String>,
+        /// All of these are needed.
+        all: List<String>,
+    }
+}
+
+struct TextOrNumber(&'static str);
+
+impl Visitor<'_> for TextOrNumber {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrNumber("a duration such as `15m`")).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrNumber("`allow` or a status")).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawScopes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScopesVisitor;
+
+        impl<'de> Visitor<'de> for ScopesVisitor {
+            type Value = RawScopes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of scopes, `{ any: […] }` or `{ all: […] }`")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<RawScopes, A::Error> {
+                List::deserialize(SeqAccessDeserializer::new(items)).map(RawScopes::List)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<RawScopes, A::Error> {
+                RawScopeSets::deserialize(MapAccessDeserializer::new(entries)).map(RawScopes::Map)
+            }
+        }
+
+        deserializer.deserialize_any(ScopesVisitor)
+    }
+}
