@@ -1,1 +1,0 @@
-//! Assembly: the immutable snapshot and the one decision.

@@ -1,0 +1,298 @@
+//! The one decision: what happens to a request, from its head alone.
+//!
+//! Pure and synchronous: it reads the snapshot and the token cache, and writes nothing. The proxy, `explain`, the
+//! configuration's own tests and the benches all call [`Gateway::decide`]. Top to bottom it is the request walk of the README.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+
+use crate::access::authorize::authorize;
+use crate::access::connection::{Connection, PlainRule, Transport};
+use crate::access::denial::{Denial, Refusal};
+use crate::access::edits::{HeaderEdits, Provenance};
+use crate::access::identity::Claim;
+use crate::access::permit::Permit;
+use crate::clock::Timestamp;
+use crate::endpoints::Endpoint;
+use crate::gateway::Gateway;
+use crate::oauth::bearer::Bearer;
+use crate::oauth::scope::{Scope, ScopeBits};
+use crate::reason::Reason;
+use crate::route::host::Host;
+use crate::route::path::RequestPath;
+use crate::route::rule::AccessRule;
+use crate::route::table::{Found, Route};
+use crate::route::target::{Target, TargetError};
+use crate::token::TokenDigest;
+use crate::token::VerifiedToken;
+
+/// The head of a request, as it was received.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The request target's bytes (HTTP/2: `:path`).
+    pub target: &'a [u8],
+    /// HTTP/2's `:authority`.
+    pub authority: Option<&'a str>,
+    /// The fields.
+    pub headers: &'a HeaderMap,
+    /// The connection it came over.
+    pub connection: &'a Connection,
+    /// The id that ties this request's log lines together; becomes `X-Request-Id`.
+    pub request_id: &'a str,
+}
+
+/// What happens to a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// It is for an endpoint of ours.
+    Serve(Endpoint),
+    /// It is refused.
+    Refuse(Denial),
+    /// It may pass.
+    Forward(Box<Permit>),
+}
+
+/// A verified token and what it is worth now.
+struct Holder {
+    token: Arc<VerifiedToken>,
+    held: ScopeBits,
+    /// Set when the verification was made anew.
+    fresh: Option<TokenDigest>,
+}
+
+impl Gateway {
+    /// Decides about a request at a point of time.
+    #[must_use]
+    pub fn decide(&self, head: &RequestHead<'_>, now: Timestamp) -> Decision {
+        self.walk(head, now).unwrap_or_else(Decision::Refuse)
+    }
+
+    /// Files the verification that a decision made, for the next request with the same token.
+    pub fn remember(&self, permit: &Permit, now: Timestamp) {
+        if let (Some(digest), Some(token)) = (permit.fresh, &permit.token) {
+            self.shared.cache.remember(digest, Arc::clone(token), now);
+        }
+    }
+
+    /// Every route that covers the target, the winner's path first. Empty when the target is refused.
+    #[must_use]
+    pub fn candidates(&self, head: &RequestHead<'_>) -> Vec<Arc<Route>> {
+        let Ok(target) = Target::parse(head.target, head.authority, head.headers) else {
+            return Vec::new();
+        };
+        let Ok(path) = target.path() else { return Vec::new() };
+        self.routes.candidates(target.host.name(), path.decoded()).into_iter().cloned().collect()
+    }
+
+    fn walk(&self, head: &RequestHead<'_>, now: Timestamp) -> Result<Decision, Denial> {
+        let target = Target::parse(head.target, head.authority, head.headers).map_err(refused)?;
+        if let Some(endpoint) = self.own_endpoint(&target, head)? {
+            return Ok(Decision::Serve(endpoint));
+        }
+        let path = target.path().map_err(|_| Denial::new(Refusal::BadPath))?;
+        let route = self.find(&target, &path, head.method)?;
+        let holder = match route.rule {
+            AccessRule::Public => None,
+            AccessRule::Optional | AccessRule::Required(_) => {
+                self.identify(head.headers, now).map_err(|denial| denial.on(&route.id))?
+            }
+        };
+        self.check(&route, holder.as_ref())?;
+        Ok(Decision::Forward(Box::new(self.permit(route, holder, &target, &path, head))))
+    }
+
+    /// Whether the target is an endpoint of ours. A near-miss of one is nothing, on every host where they are ours: an
+    /// upstream must never see the password that was meant for `/token`.
+    fn own_endpoint(
+        &self,
+        target: &Target<'_>,
+        head: &RequestHead<'_>,
+    ) -> Result<Option<Endpoint>, Denial> {
+        for (path, endpoint) in self.endpoints_on(&target.host) {
+            if target.raw_path == path.as_bytes() {
+                self.check_transport(*endpoint, head)?;
+                return Ok(Some(*endpoint));
+            }
+            if is_near(target.raw_path, path) {
+                return Err(Denial::new(Refusal::NoRoute));
+            }
+        }
+        Ok(None)
+    }
+
+    fn endpoints_on(&self, host: &Host) -> &[(String, Endpoint)] {
+        let ours = self.hosts.is_empty() || self.hosts.iter().any(|own| own.name() == host.name());
+        if ours { &self.endpoints } else { &[] }
+    }
+
+    fn check_transport(&self, endpoint: Endpoint, head: &RequestHead<'_>) -> Result<(), Denial> {
+        let vouched = match (endpoint, head.connection.transport) {
+            (Endpoint::Jwks, _) | (_, Transport::Tls) => true,
+            (Endpoint::Token, Transport::Plain(rule)) => match rule {
+                PlainRule::Loopback | PlainRule::Insecure => true,
+                PlainRule::BehindTls => {
+                    self.trusted_proxies.is_https(head.connection, head.headers)
+                }
+                PlainRule::Refused => false,
+            },
+        };
+        if vouched { Ok(()) } else { Err(Denial::new(Refusal::Plaintext)) }
+    }
+
+    /// The one route of a path, in every way that its upstream could read it.
+    fn find(
+        &self,
+        target: &Target<'_>,
+        path: &RequestPath,
+        method: &Method,
+    ) -> Result<Arc<Route>, Denial> {
+        let found = self.find_reading(target, path.decoded(), method);
+        if !path.is_ambiguous() {
+            return found;
+        }
+        // Who would read it is not known without a route; a path that nobody vouches for is bad, not missing.
+        let bad = || Denial::new(Refusal::BadPath);
+        let route = found.map_err(|_| bad())?;
+        for reading in path.readings(route.upstream.allow).map_err(|_| bad())? {
+            let other = self.find_reading(target, &reading, method).map_err(|_| bad())?;
+            let near = |(path, _): &(String, Endpoint)| is_near(reading.as_bytes(), path);
+            if other.id != route.id || self.endpoints_on(&target.host).iter().any(near) {
+                return Err(bad());
+            }
+        }
+        Ok(route)
+    }
+
+    fn find_reading(
+        &self,
+        target: &Target<'_>,
+        path: &str,
+        method: &Method,
+    ) -> Result<Arc<Route>, Denial> {
+        match self.routes.find(target.host.name(), path, method) {
+            Found::Route(route) => Ok(Arc::clone(route)),
+            Found::OtherMethods(methods) => Err(Denial::new(Refusal::Method(methods))),
+            Found::Nothing => Err(Denial::new(Refusal::NoRoute)),
+        }
+    }
+
+    /// Who is calling. `None` only when the request offers no credential at all; what is offered and does not hold is refused.
+    fn identify(&self, headers: &HeaderMap, now: Timestamp) -> Result<Option<Holder>, Denial> {
+        let text = match Bearer::of(headers) {
+            Bearer::Absent => return Ok(None),
+            Bearer::OtherScheme => return Err(Denial::new(Refusal::NoToken)),
+            Bearer::Malformed => return Err(Denial::new(Refusal::MalformedCredential)),
+            Bearer::Token(text) => text,
+        };
+        let bad = |error: crate::token::VerifyError| Denial::new(Refusal::Token(error.reason()));
+        let digest = TokenDigest::of(text, self.generation);
+        let (token, fresh) = match self.shared.cache.find(&digest) {
+            Some(token) => {
+                self.verifier.recheck(&token, now).map_err(|e| bad(e).of(&token, true))?;
+                (token, None)
+            }
+            None => (Arc::new(self.verifier.verify(text, now).map_err(bad)?), Some(digest)),
+        };
+        let held = self.worth(&token).map_err(|r| Denial::new(r).of(&token, fresh.is_none()))?;
+        Ok(Some(Holder { token, held, fresh }))
+    }
+
+    /// What the token is worth now: never more than its user and its client may still have.
+    fn worth(&self, token: &VerifiedToken) -> Result<ScopeBits, Refusal> {
+        let held = self.catalogue.bits(token.scope());
+        let client = token.client_id().and_then(|client| self.holders.clients.get(client));
+        let client = client.ok_or(Refusal::Token(Reason::Revoked))?;
+        let subject = match token.subject().as_str().strip_prefix(CLIENT_PREFIX) {
+            Some(id) => self.holders.clients.get(id),
+            None => self.holders.users.get(token.subject()),
+        };
+        let subject = subject.ok_or(Refusal::Token(Reason::UserDisabled))?;
+        Ok(held.intersection(*client).intersection(*subject))
+    }
+
+    fn check(&self, route: &Arc<Route>, holder: Option<&Holder>) -> Result<(), Denial> {
+        match (route.rule, holder) {
+            (AccessRule::Public | AccessRule::Optional, _) => Ok(()),
+            (AccessRule::Required(_), None) => Err(Denial::new(Refusal::NoToken).on(&route.id)),
+            (AccessRule::Required(requirement), Some(holder)) => {
+                authorize(requirement, holder.token.subject(), holder.held).map_err(|wanted| {
+                    Denial::new(Refusal::Scope(self.catalogue.scope(wanted)))
+                        .on(&route.id)
+                        .of(&holder.token, holder.fresh.is_none())
+                })
+            }
+        }
+    }
+
+    fn permit(
+        &self,
+        route: Arc<Route>,
+        holder: Option<Holder>,
+        target: &Target<'_>,
+        path: &RequestPath,
+        head: &RequestHead<'_>,
+    ) -> Permit {
+        let came = Provenance {
+            client: self.client_address(head.connection, head.headers),
+            https: self.trusted_proxies.is_https(head.connection, head.headers),
+            host: target.host.as_str(),
+            request_id: head.request_id,
+        };
+        let names_scope = self.identity.headers().iter().any(|(_, claim)| *claim == Claim::Scope);
+        let scope = match &holder {
+            Some(holder) if names_scope => self.catalogue.scope(holder.held),
+            Some(_) | None => Scope::default(),
+        };
+        let who = holder.as_ref().map(|holder| (&*holder.token, &scope));
+        let edits = HeaderEdits::new(&self.identity, who, &came);
+        let forwarded = match target.query {
+            Some(query) => format!("{}?{query}", path.spelling()),
+            None => path.spelling().to_owned(),
+        };
+        let (token, fresh) = match holder {
+            Some(Holder { token, fresh, .. }) => (Some(token), fresh),
+            None => (None, None),
+        };
+        Permit { route, token, fresh, target: forwarded, host: target.host.to_string(), edits }
+    }
+}
+
+/// Marks a machine client's subject (RFC 9068 section 5).
+const CLIENT_PREFIX: &str = "client:";
+
+fn refused(error: TargetError) -> Denial {
+    Denial::new(match error {
+        TargetError::Host => Refusal::BadRequest,
+        TargetError::Path(_) | TargetError::Query => Refusal::BadPath,
+    })
+}
+
+/// Whether a path would be the endpoint's after undoing escapes, case, doubled and trailing slashes.
+fn is_near(raw: &[u8], endpoint: &str) -> bool {
+    simplified(raw) == simplified(endpoint.as_bytes())
+}
+
+fn simplified(raw: &[u8]) -> Vec<u8> {
+    let mut plain: Vec<u8> = Vec::with_capacity(raw.len());
+    let mut rest = raw;
+    while let [byte, tail @ ..] = rest {
+        let escaped = match (byte, tail) {
+            (b'%', [high, low, ..]) => std::str::from_utf8(&[*high, *low])
+                .ok()
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok()),
+            _ => None,
+        };
+        rest = if escaped.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
+        let byte = escaped.unwrap_or(*byte).to_ascii_lowercase();
+        if byte != b'/' || plain.last() != Some(&b'/') {
+            plain.push(byte);
+        }
+    }
+    if plain.last() == Some(&b'/') {
+        plain.pop();
+    }
+    plain
+}

@@ -1,0 +1,228 @@
+//! Assembly: one immutable snapshot of the configuration, and the one decision about a request.
+//!
+//! [`Gateway`] is built from a configuration and never changes; a reload builds another and [`live::Live`] swaps them.
+//! [`Shared`] is what outlives a reload. Neither touches a socket: `proxy` brings the requests and does what is decided.
+
+pub mod decide;
+pub mod live;
+pub mod rehearsal;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::access::connection::Connection;
+use crate::access::forwarded::TrustedProxies;
+use crate::access::identity::Identity;
+use crate::clock::{Clock, Timestamp};
+use crate::config::Config;
+use crate::endpoints::token::TokenServices;
+use crate::endpoints::{Endpoint, EndpointRequest, Served, discovery, token};
+use crate::grants::ClientRegistry;
+use crate::keys::KeyRing;
+use crate::oauth::client::ClientId;
+use crate::oauth::scope::{Catalogue, ScopeBits};
+use crate::oauth::subject::Subject;
+use crate::observe::{AccessLog, Metrics};
+use crate::random::Random;
+use crate::route::host::Host;
+use crate::route::table::RouteTable;
+use crate::token::{Issuer, TokenCache, Verifier};
+use crate::users::{HashPool, HashPoolSettings, UserStore};
+
+/// How many verified tokens are remembered. At some 700 bytes each this bounds the cache near 70 MB.
+pub const TOKEN_CACHE_ENTRIES: usize = 100_000;
+
+/// What outlives a reload.
+#[derive(Debug)]
+pub struct Shared {
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The source of randomness.
+    pub random: Arc<dyn Random>,
+    /// The threads that check passwords.
+    pub hashes: HashPool,
+    /// Verified tokens, by digest and snapshot.
+    pub cache: TokenCache,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// One line per request.
+    pub log: AccessLog,
+}
+
+/// How many logins may wait for a hashing thread; beyond it they are told to come back.
+const HASH_QUEUE: usize = 64;
+/// How long a login may wait for a hashing thread.
+const HASH_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Shared {
+    /// Starts the hashing threads, an empty cache, and the access log, which goes to `log`.
+    ///
+    /// # Errors
+    /// [`StartError`] when a thread cannot be started or a metric cannot be registered.
+    pub fn start(
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        parallel_hashes: usize,
+        log: Box<dyn Write + Send>,
+    ) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new()?);
+        let waits = Arc::clone(&metrics);
+        let hashes = HashPool::start(HashPoolSettings {
+            workers: parallel_hashes,
+            queue: HASH_QUEUE,
+            deadline: HASH_DEADLINE,
+            observer: Some(Arc::new(move |wait| waits.hash_waited(wait))),
+        })?;
+        let cache = TokenCache::new(TOKEN_CACHE_ENTRIES);
+        let log = AccessLog::start(log, Arc::clone(&metrics))?;
+        Ok(Self { clock, random, hashes, cache, metrics, log })
+    }
+}
+
+/// Why nothing could be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The threads.
+    #[error("the hashing threads could not be started: {0}")]
+    Threads(#[from] std::io::Error),
+    /// The metrics.
+    #[error("the metrics could not be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// One immutable snapshot. Cloning it copies references.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    generation: u64,
+    shared: Arc<Shared>,
+    identity: Arc<Identity>,
+    trusted_proxies: TrustedProxies,
+    catalogue: Arc<Catalogue>,
+    issuer: Arc<Issuer>,
+    verifier: Arc<Verifier>,
+    keys: Arc<KeyRing>,
+    hosts: Arc<[Host]>,
+    endpoints: Arc<[(String, Endpoint)]>,
+    users: Arc<UserStore>,
+    clients: Arc<ClientRegistry>,
+    routes: Arc<RouteTable>,
+    holders: Arc<Holders>,
+}
+
+/// Who may use a token now, and the most that it can be worth: looked at on every request, cached verification or not.
+#[derive(Debug, Clone, Default)]
+struct Holders {
+    /// Every user that is not disabled.
+    users: HashMap<Subject, ScopeBits>,
+    clients: HashMap<ClientId, ScopeBits>,
+}
+
+impl Gateway {
+    /// Builds the snapshot. `generation` must differ from every other snapshot's that shares the token cache.
+    #[must_use]
+    pub fn build(config: Config, shared: Arc<Shared>, generation: u64) -> Self {
+        let tokens = config.tokens;
+        let catalogue = config.catalogue;
+        let active = config.users.iter().filter(|user| !user.disabled);
+        let holders = Holders {
+            users: active.map(|u| (u.name.clone(), catalogue.bits(&u.scope))).collect(),
+            clients: config
+                .clients
+                .iter()
+                .map(|c| (c.id.clone(), catalogue.bits(&c.scope)))
+                .collect(),
+        };
+        let paths =
+            [(tokens.endpoints.token, Endpoint::Token), (tokens.endpoints.jwks, Endpoint::Jwks)];
+        let endpoints: Vec<_> =
+            paths.into_iter().filter_map(|(path, own)| Some((path?, own))).collect();
+        let ring = &tokens.keys;
+        Self {
+            generation,
+            shared,
+            identity: Arc::new(config.identity),
+            trusted_proxies: config.trusted_proxies,
+            issuer: Arc::new(Issuer::new(
+                &tokens.issuer,
+                &tokens.audience,
+                tokens.lifetime,
+                Arc::clone(ring),
+            )),
+            verifier: Arc::new(Verifier::new(
+                &tokens.issuer,
+                &tokens.audience,
+                tokens.leeway,
+                Arc::clone(ring),
+            )),
+            keys: Arc::clone(ring),
+            hosts: Arc::from(tokens.hosts),
+            endpoints: Arc::from(endpoints),
+            catalogue: Arc::new(catalogue),
+            users: Arc::new(config.users),
+            clients: Arc::new(config.clients),
+            routes: Arc::new(config.routes),
+            holders: Arc::new(holders),
+        }
+    }
+
+    /// Lets an endpoint of ours answer.
+    pub async fn serve(&self, endpoint: Endpoint, request: &EndpointRequest) -> Served {
+        match endpoint {
+            Endpoint::Token => {
+                let services = TokenServices {
+                    issuer: &self.issuer,
+                    users: &self.users,
+                    clients: &self.clients,
+                    catalogue: &self.catalogue,
+                    hashes: &self.shared.hashes,
+                    random: &*self.shared.random,
+                };
+                token::serve(&services, request, self.shared.clock.now()).await
+            }
+            Endpoint::Jwks => {
+                Served::from(discovery::jwks(&self.keys, &request.method, self.now()))
+            }
+        }
+    }
+
+    /// The client's address, as far as it is believed.
+    #[must_use]
+    pub fn client_address(&self, connection: &Connection, headers: &HeaderMap) -> IpAddr {
+        self.trusted_proxies.client_address(connection, headers)
+    }
+
+    /// The routes of this snapshot.
+    #[must_use]
+    pub fn routes(&self) -> &RouteTable {
+        &self.routes
+    }
+
+    /// The scopes of this snapshot.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// The keys of this snapshot.
+    #[must_use]
+    pub fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
+    /// What outlives this snapshot.
+    #[must_use]
+    pub const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+}
