@@ -1,0 +1,69 @@
+//! The operator's listener: metrics, and whether the process lives and takes requests.
+//!
+//! It is plain HTTP without credentials, for a loopback or otherwise private address. It answers until the last request of
+//! the others is done, so that a balancer can see the drain.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use pingora::apps::http_app::ServeHttp;
+use pingora::protocols::http::ServerSession;
+
+use crate::gateway::Shared;
+use crate::observe::metrics::{self, Gauges};
+
+/// The application behind the listener.
+pub(super) struct Admin {
+    pub(super) shared: Arc<Shared>,
+    pub(super) draining: Arc<AtomicBool>,
+}
+
+impl Admin {
+    fn answer(&self, method: &Method, path: &[u8]) -> (StatusCode, &'static str, String) {
+        let text = |status, body: &str| (status, "text/plain; charset=utf-8", body.to_owned());
+        if method != Method::GET && method != Method::HEAD {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
+        }
+        match path {
+            b"/metrics" => {
+                let now = Gauges {
+                    hash_queue_depth: self.shared.hashes.depth(),
+                    token_cache_entries: self.shared.cache.len(),
+                };
+                (StatusCode::OK, metrics::CONTENT_TYPE, self.shared.metrics.render(now))
+            }
+            b"/healthz" => text(StatusCode::OK, "ok\n"),
+            b"/readyz" if self.draining.load(Ordering::Acquire) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            }
+            b"/readyz" => text(StatusCode::OK, "ok\n"),
+            _ => text(StatusCode::NOT_FOUND, "not found\n"),
+        }
+    }
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        // One request per connection: bodies are not read here, and nobody needs more.
+        session.set_keepalive(None);
+        let head = session.req_header();
+        let path = head.raw_path().split(|byte| *byte == b'?').next().unwrap_or_default();
+        let (status, content_type, body) = self.answer(&head.method, path);
+        let length = HeaderValue::from(body.len());
+        let body = if head.method == Method::HEAD { Vec::new() } else { body.into_bytes() };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CONTENT_LENGTH, length);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        response
+    }
+}

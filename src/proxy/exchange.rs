@@ -1,0 +1,164 @@
+//! What is known about one request while it lasts, and the record that is made of it at its end.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::access::denial::Denial;
+use crate::access::permit::Permit;
+use crate::endpoints::Outcome;
+use crate::gateway::{Gateway, Shared};
+use crate::observe::metrics::InFlight;
+use crate::observe::{Decided, Record};
+use crate::proxy::patience::Busy;
+use crate::reason::Reason;
+
+/// What was done with the request.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// Nothing yet; it stays so when the client leaves before it could be judged.
+    Undecided,
+    /// Its head was refused before any decision, or the body that an endpoint of ours needed could not be had.
+    Malformed,
+    /// It was refused.
+    Refused(Denial),
+    /// We answered it.
+    Served(Option<Outcome>),
+    /// It was let through.
+    Forwarded(Box<Permit>),
+}
+
+/// One request and its answer.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// The snapshot that judges it, from beginning to end.
+    pub(super) gateway: Arc<Gateway>,
+    /// The id in the logs and in `X-Request-Id`.
+    pub(super) request_id: String,
+    /// The client's address, once it is known.
+    pub(super) client: Option<IpAddr>,
+    /// The path as received, without the query.
+    pub(super) path: String,
+    pub(super) fate: Fate,
+    /// Why it went wrong after it was let through.
+    pub(super) failure: Option<Reason>,
+    /// How many connections to the upstream were tried.
+    pub(super) attempts: usize,
+    /// Keeps its connection from being taken for one that keeps us waiting.
+    pub(super) busy: Option<Busy>,
+    forwarded: Option<Instant>,
+    upstream: Option<Duration>,
+    began: Instant,
+    time: SystemTime,
+    /// Counts the request as in flight until it is dropped, also when a panic does so.
+    _flight: InFlight,
+}
+
+impl Exchange {
+    pub(super) fn new(gateway: Arc<Gateway>, shared: &Shared) -> Self {
+        Self {
+            gateway,
+            request_id: String::new(),
+            client: None,
+            path: String::new(),
+            fate: Fate::Undecided,
+            failure: None,
+            attempts: 0,
+            busy: None,
+            forwarded: None,
+            upstream: None,
+            began: shared.clock.instant(),
+            time: shared.clock.wall(),
+            _flight: shared.metrics.in_flight(),
+        }
+    }
+
+    /// The proof that it may be forwarded, if it may.
+    pub(super) const fn permit(&self) -> Option<&Permit> {
+        match &self.fate {
+            Fate::Forwarded(permit) => Some(permit),
+            Fate::Undecided | Fate::Malformed | Fate::Refused(_) | Fate::Served(_) => None,
+        }
+    }
+
+    /// The head goes to the upstream now.
+    pub(super) const fn forwards(&mut self, now: Instant) {
+        self.forwarded = Some(now);
+    }
+
+    /// The head of the upstream's answer is here; only the first counts.
+    pub(super) fn answered(&mut self, now: Instant) {
+        if let (Some(forwarded), None) = (self.forwarded, self.upstream) {
+            self.upstream = Some(now.saturating_duration_since(forwarded));
+        }
+    }
+
+    /// Counts and logs it.
+    pub(super) fn report(&self, shared: &Shared, method: &str, (status, bytes): (u16, u64)) {
+        let Some(client) = self.client else { return };
+        let mut record = Record {
+            time: self.time,
+            request_id: &self.request_id,
+            client,
+            route: None,
+            decision: Decided::Error,
+            reason: self.failure,
+            subject: None,
+            client_id: None,
+            token_id: None,
+            method,
+            path: &self.path,
+            status,
+            bytes,
+            total: shared.clock.instant().saturating_duration_since(self.began),
+            upstream: self.upstream,
+            cached: None,
+            grant: None,
+            login_failure: None,
+        };
+        self.tell(&mut record);
+        shared.metrics.request(&record);
+        shared.log.record(&record);
+    }
+
+    fn tell<'a>(&'a self, record: &mut Record<'a>) {
+        match &self.fate {
+            Fate::Undecided => {}
+            Fate::Malformed => {
+                record.decision = Decided::Refuse;
+                record.reason = Some(Reason::BadRequest);
+            }
+            Fate::Refused(denial) => {
+                record.decision = Decided::Refuse;
+                record.reason = Some(denial.reason());
+                record.route = denial.route_id().map(|id| &**id);
+                if let Some(token) = denial.token() {
+                    record.subject = Some(token.subject().as_str());
+                    record.client_id = token.client_id().map(|id| id.as_str());
+                    record.token_id = Some(token.token_id());
+                    record.cached = Some(denial.cached());
+                }
+            }
+            Fate::Served(outcome) => {
+                record.decision = Decided::Serve;
+                if let Some(outcome) = outcome {
+                    record.subject = outcome.subject.as_ref().map(|subject| subject.as_str());
+                    record.client_id = outcome.client_id.as_ref().map(|id| id.as_str());
+                    record.token_id = outcome.token_id.as_deref();
+                    record.grant = outcome.grant.map(|grant| grant.name());
+                    record.login_failure = outcome.failure;
+                }
+            }
+            Fate::Forwarded(permit) => {
+                if self.failure.is_none() {
+                    record.decision = Decided::Forward;
+                }
+                record.route = Some(permit.route_id());
+                record.subject = permit.subject().map(|subject| subject.as_str());
+                record.client_id = permit.client_id().map(|id| id.as_str());
+                record.token_id = permit.token_id().map(|id| &**id);
+                record.cached = permit.cached();
+            }
+        }
+    }
+}

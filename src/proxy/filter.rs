@@ -1,0 +1,346 @@
+//! Pingora's hooks: each reads what it needs off the session, asks a module that knows no sockets, and does what it says.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::TRANSFER_ENCODING;
+use http::{Method, StatusCode, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+use crate::access::connection::{Connection, Transport};
+use crate::answer::Answer;
+use crate::endpoints::token::MAX_BODY_BYTES;
+use crate::endpoints::{Endpoint, EndpointRequest};
+use crate::gateway::Shared;
+use crate::gateway::decide::{Decision, RequestHead};
+use crate::gateway::live::Live;
+use crate::proxy::exchange::{Exchange, Fate};
+use crate::proxy::patience::{Connections, NEXT_HEAD};
+use crate::proxy::{head, respond, upstream};
+use crate::random;
+
+/// The longest pause between two reads from, or two writes to, a client.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The requests of one listener.
+pub(super) struct EdgeProxy {
+    pub(super) live: Arc<Live>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) transport: Transport,
+    pub(super) guests: Arc<Connections>,
+}
+
+/// What the head of a request comes to.
+enum Verdict {
+    /// Its head cannot be trusted, so neither can what follows on the connection.
+    Hangup(Answer),
+    Refuse(Answer),
+    Serve(Endpoint, Option<String>),
+    Forward,
+}
+
+impl EdgeProxy {
+    fn judge(&self, session: &Session, exchange: &mut Exchange) -> Result<Verdict> {
+        exchange.request_id = random::identifier(&*self.shared.random)
+            .map_err(|_| upstream::internal("no randomness"))?;
+        let peer =
+            peer_of(session).ok_or_else(|| upstream::internal("a client without an address"))?;
+        let connection = Connection { peer, transport: self.transport };
+        let request = session.req_header();
+        exchange.client = Some(exchange.gateway.client_address(&connection, &request.headers));
+        // The bytes as received: Pingora's own view of a target leaves some of them out.
+        let (raw, checked) = match session.as_http2() {
+            Some(_) => {
+                let target = Bytes::copy_from_slice(request.raw_path());
+                let checked = head::check_h2(&target, &request.headers);
+                (target.clone(), checked.map(|()| target))
+            }
+            None => {
+                let raw = session.to_h1_raw();
+                let target = head::read(&raw).map(|target| raw.slice_ref(target));
+                (Bytes::copy_from_slice(request.raw_path()), target)
+            }
+        };
+        exchange.path = String::from_utf8_lossy(upstream::path_of(&raw)).into_owned();
+        let target = match checked {
+            Ok(target) => target,
+            Err(error) => {
+                exchange.fate = Fate::Malformed;
+                return Ok(Verdict::Hangup(error.answer()));
+            }
+        };
+        let head = RequestHead {
+            method: &request.method,
+            target: &target,
+            authority: match request.version {
+                Version::HTTP_2 => request.uri.authority().map(http::uri::Authority::as_str),
+                _ => None,
+            },
+            headers: &request.headers,
+            connection: &connection,
+            request_id: &exchange.request_id,
+        };
+        let now = self.shared.clock.now();
+        Ok(match exchange.gateway.decide(&head, now) {
+            Decision::Serve(endpoint) => {
+                exchange.fate = Fate::Served(None);
+                Verdict::Serve(endpoint, query_of(&target))
+            }
+            Decision::Refuse(denial) => {
+                let answer = denial.answer();
+                exchange.fate = Fate::Refused(denial);
+                Verdict::Refuse(answer)
+            }
+            Decision::Forward(permit) => {
+                exchange.gateway.remember(&permit, now);
+                exchange.fate = Fate::Forwarded(permit);
+                Verdict::Forward
+            }
+        })
+    }
+
+    async fn serve(
+        session: &mut Session,
+        exchange: &mut Exchange,
+        endpoint: Endpoint,
+        query: Option<String>,
+    ) -> Answer {
+        let body = if session.req_header().method == Method::POST {
+            match respond::read_body(session, MAX_BODY_BYTES).await {
+                Ok(body) => body,
+                Err(error) => {
+                    exchange.fate = Fate::Malformed;
+                    return error.answer();
+                }
+            }
+        } else {
+            respond::drain(session).await;
+            Bytes::new()
+        };
+        let head = session.req_header();
+        let (method, headers) = (head.method.clone(), head.headers.clone());
+        let request = EndpointRequest { method, headers, query, body };
+        let served = exchange.gateway.serve(endpoint, &request).await;
+        exchange.fate = Fate::Served(Some(served.outcome));
+        served.answer
+    }
+
+    /// A tunnel ends with the token that opened it.
+    fn check_tunnel(&self, session: &Session, exchange: &Exchange) -> Result<()> {
+        let end = match exchange.permit() {
+            Some(permit) if session.was_upgraded() => permit.expires_at(),
+            Some(_) | None => None,
+        };
+        match end {
+            Some(end) if self.shared.clock.now() >= end => {
+                Err(Error::explain(ErrorType::ConnectionClosed, "the token has expired")
+                    .into_down())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn peer_of(session: &Session) -> Option<SocketAddr> {
+    session.client_addr()?.as_inet().copied()
+}
+
+fn query_of(target: &[u8]) -> Option<String> {
+    let (_, query) = std::str::from_utf8(target).ok()?.split_once('?')?;
+    Some(query.to_owned())
+}
+
+#[async_trait]
+impl ProxyHttp for EdgeProxy {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        Exchange::new(self.live.current(), &self.shared)
+    }
+
+    /// None: what passes is not recoded.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        exchange.busy = peer_of(session).and_then(|peer| self.guests.busy(peer));
+        // A connection that is to close (by the client's wish, or because we drain) stays so.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(NEXT_HEAD.as_secs()));
+        }
+        // Requests that were sent ahead are answered in order, each judged for itself, instead of being dropped.
+        session.set_pipelining_enabled(true);
+        session.set_read_timeout(Some(CLIENT_PATIENCE));
+        session.set_write_timeout(Some(CLIENT_PATIENCE));
+        session.set_total_drain_timeout(Some(CLIENT_PATIENCE));
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        let verdict = self.judge(session, exchange)?;
+        // Pingora reads chunk sizes leniently. What a stricter reader would take for the next request is never read as one:
+        // a connection ends with its first chunked request.
+        if session.req_header().headers.contains_key(TRANSFER_ENCODING) {
+            session.set_keepalive(None);
+        }
+        let answer = match verdict {
+            Verdict::Forward => return Ok(false),
+            Verdict::Hangup(answer) => {
+                session.set_keepalive(None);
+                answer
+            }
+            Verdict::Refuse(answer) => {
+                respond::drain(session).await;
+                // Who sends what can be read in two ways may have been read in another way already.
+                if answer.status == StatusCode::BAD_REQUEST {
+                    session.set_keepalive(None);
+                }
+                answer
+            }
+            Verdict::Serve(endpoint, query) => {
+                Self::serve(session, exchange, endpoint, query).await
+            }
+        };
+        respond::write(session, &answer).await.map_err(|error| error.into_down())?;
+        Ok(true)
+    }
+
+    async fn upstream_peer(
+        &self,
+        _: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<Box<HttpPeer>> {
+        exchange.attempts += 1;
+        let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
+        Ok(Box::new(upstream::peer(permit.upstream())?))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        exchange: &mut Exchange,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let permit = exchange.permit();
+        let again = permit
+            .is_some_and(|permit| upstream::may_try_another(permit.upstream(), exchange.attempts));
+        error.set_retry(again);
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        request: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
+        upstream::edit(request, permit)?;
+        exchange.forwards(self.shared.clock.instant());
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        // An empty last DATA frame would otherwise become a second `0\r\n\r\n` upstream, which starts the next request on
+        // that connection with garbage (cloudflare/pingora #935).
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
+        self.check_tunnel(session, exchange)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
+        {
+            exchange.answered(self.shared.clock.instant());
+        }
+        let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
+        upstream::edit_response(response, permit);
+        if session.req_header().version == Version::HTTP_10 {
+            // HTTP/1.0 knows no codings (RFC 9112 section 6.1): the end of the connection ends the body.
+            if response.remove_header(&TRANSFER_ENCODING).is_some() {
+                session.set_keepalive(None);
+            }
+        }
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        _: &mut Option<Bytes>,
+        _: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Duration>> {
+        self.check_tunnel(session, exchange).map(|()| None)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        exchange: &mut Exchange,
+    ) -> FailToProxy {
+        let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        let Some(reason) = upstream::reason(error) else { return gone };
+        let request_id = &exchange.request_id;
+        tracing::warn!(%request_id, %reason, %error, "request failed");
+        exchange.failure = Some(reason);
+        let answer = upstream::failure(reason);
+        if session.response_written().is_none() {
+            session.set_keepalive(None);
+            if respond::write(session, &answer).await.is_err() {
+                return gone;
+            }
+        }
+        FailToProxy { error_code: answer.status.as_u16(), can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, exchange: &mut Exchange) {
+        let status = session.response_written().map_or(0, |head| head.status.as_u16());
+        let bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
+        let method = session.req_header().method.as_str();
+        exchange.report(&self.shared, method, (status, bytes));
+    }
+
+    /// Pingora's lines hold the query, and any client could flood them; ours is in `fail_to_proxy`.
+    fn suppress_error_log(&self, _: &Session, _: &Exchange, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Exchange,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    fn request_summary(&self, session: &Session, exchange: &Exchange) -> String {
+        format!("{} {}", session.req_header().method, exchange.path)
+    }
+}

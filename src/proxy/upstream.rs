@@ -1,0 +1,135 @@
+//! The way to the upstream: which server, with what patience, and the head that it gets to see.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType};
+
+use crate::access::permit::Permit;
+use crate::answer::Answer;
+use crate::reason::Reason;
+use crate::route::upstream::Upstream;
+
+/// How many servers of an upstream are tried for one request when they do not take the connection.
+const MAX_SERVERS_TRIED: usize = 3;
+
+/// The server whose turn it is.
+///
+/// # Errors
+/// When the upstream has no server, which the configuration refuses.
+pub(super) fn peer(upstream: &Upstream) -> pingora::Result<HttpPeer> {
+    let server = upstream.next().ok_or_else(|| internal("an upstream without servers"))?;
+    let mut peer = HttpPeer::new(server, false, String::new());
+    let timeouts = upstream.timeouts;
+    peer.options.connection_timeout = Some(timeouts.connect);
+    peer.options.total_connection_timeout = Some(timeouts.connect);
+    peer.options.read_timeout = Some(timeouts.read);
+    peer.options.write_timeout = Some(timeouts.read);
+    peer.options.idle_timeout = Some(timeouts.idle);
+    // Connections are never shared between upstreams, even at one address.
+    let mut hasher = DefaultHasher::new();
+    upstream.name.hash(&mut hasher);
+    peer.group_key = hasher.finish();
+    Ok(peer)
+}
+
+/// Whether another server may be tried after this many did not take the connection. Nothing was sent yet, so it is safe
+/// for every method.
+pub(super) fn may_try_another(upstream: &Upstream, tried: usize) -> bool {
+    tried < upstream.servers().len().min(MAX_SERVERS_TRIED)
+}
+
+/// Turns the client's head into the one that was permitted. It runs after Pingora's own pass over the hop-by-hop fields, so
+/// that no `Connection: x-user` can take away what is set here.
+///
+/// # Errors
+/// When the target cannot be sent as it was permitted.
+pub(super) fn edit(request: &mut RequestHeader, permit: &Permit) -> pingora::Result<()> {
+    let edits = permit.edits();
+    let going: Vec<HeaderName> =
+        request.headers.keys().filter(|name| edits.removes(name)).cloned().collect();
+    for name in &going {
+        request.remove_header(name);
+    }
+    request.set_raw_path(permit.target().as_bytes())?;
+    if path_of(request.raw_path()) != path_of(permit.target().as_bytes()) {
+        return Err(internal("the permitted path cannot be sent as it is"));
+    }
+    request.insert_header(HOST, permit.host())?;
+    for (name, value) in edits.set() {
+        request.insert_header(name, value)?;
+    }
+    Ok(())
+}
+
+/// Removes what an upstream could use to speak in our name, and what was meant for us alone (RFC 9110 section 7.6.1). The
+/// head of an accepted upgrade keeps its `Connection` and `Upgrade`.
+pub(super) fn edit_response(response: &mut ResponseHeader, permit: &Permit) {
+    let edits = permit.edits();
+    let named: Vec<HeaderName> = match response.status {
+        StatusCode::SWITCHING_PROTOCOLS => Vec::new(),
+        _ => nominated(&response.headers).chain(HOP_BY_HOP).collect(),
+    };
+    let goes = |name: &&HeaderName| edits.removes_from_response(name) || named.contains(name);
+    let going: Vec<HeaderName> = response.headers.keys().filter(goes).cloned().collect();
+    for name in &going {
+        response.remove_header(name);
+    }
+}
+
+/// What concerns one connection only. `Connection` and `Transfer-Encoding` are Pingora's to keep or to write.
+const HOP_BY_HOP: [HeaderName; 4] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authenticate"),
+    HeaderName::from_static("upgrade"),
+];
+
+/// The fields that `Connection` names, without those that delimit the message.
+fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let fields =
+        headers.get_all(CONNECTION).iter().flat_map(|field| field.as_bytes().split(|b| *b == b','));
+    let names = fields.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+    names.filter(|name| ![CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name))
+}
+
+/// What a failure means; `None` when it is the client that is gone.
+pub(super) fn reason(error: &Error) -> Option<Reason> {
+    match (error.esource(), error.etype()) {
+        (
+            ErrorSource::Upstream,
+            ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout,
+        ) => Some(Reason::UpstreamTimeout),
+        (ErrorSource::Upstream, _) => Some(Reason::UpstreamUnreachable),
+        (
+            ErrorSource::Downstream,
+            ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed,
+        ) => None,
+        (ErrorSource::Downstream, _) => Some(Reason::BadRequest),
+        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Reason::InternalError),
+    }
+}
+
+/// What the client hears of a failure.
+pub(super) fn failure(reason: Reason) -> Answer {
+    let (status, code) = match reason {
+        Reason::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
+        Reason::UpstreamUnreachable => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
+        Reason::BadRequest => (StatusCode::BAD_REQUEST, "bad_request"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+    };
+    Answer::json(status, &serde_json::json!({ "error": code }))
+}
+
+/// A failure of our own.
+pub(super) fn internal(what: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::InternalError, what).into_in()
+}
+
+/// The part before the query.
+pub(super) fn path_of(target: &[u8]) -> &[u8] {
+    target.split(|byte| *byte == b'?').next().unwrap_or_default()
+}
