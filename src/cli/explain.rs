@@ -1,0 +1,152 @@
+//! `portcullis explain`: which routes were candidates, which won and why, what is missing, what the upstream would see.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use http::{HeaderMap, Uri};
+
+use crate::access::denial::{Denial, Refusal};
+use crate::access::permit::Permit;
+use crate::cli::{INVALID, check, print_problems, read};
+use crate::config::Persona;
+use crate::gateway::Gateway;
+use crate::gateway::decide::{Decision, RequestHead};
+use crate::gateway::rehearsal::{Rehearsal, Scene};
+use crate::oauth::scope::{Catalogue, Scope};
+use crate::route::rule::{AccessRule, Requirement};
+
+/// What to explain.
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// The method.
+    method: String,
+    /// A URL, or a path for the first of `tokens.hosts`.
+    url: String,
+    /// Ask as this user of the user file, with everything the user may have.
+    #[arg(long, group = "who")]
+    user: Option<String>,
+    /// Ask as a user with these scopes, separated by spaces.
+    #[arg(long, group = "who")]
+    scopes: Option<String>,
+    /// Ask with the token in this file.
+    #[arg(long, group = "who", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl Explain {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let read = read(&self.config);
+        let Some(config) = read.config else {
+            print_problems(&read.problems, &read.warnings);
+            return Ok(ExitCode::from(INVALID));
+        };
+        let stage = Rehearsal::new(&check::snapshot(config)?)?;
+        let token = match &self.token_file {
+            Some(file) => {
+                let text = std::fs::read_to_string(file);
+                Some(text.with_context(|| file.display().to_string())?.trim().to_owned())
+            }
+            None => stage.token(&self.persona()?)?,
+        };
+        let scene = Scene { method: &self.method, target: &self.url, host: None };
+        let (text, allowed) = stage.play(&scene, token.as_deref(), describe)?;
+        print!("{text}");
+        Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn persona(&self) -> anyhow::Result<Persona> {
+        if self.url.parse::<Uri>().is_err() && !self.url.starts_with('/') {
+            bail!("`{}` is neither a URL nor a path", self.url);
+        }
+        Ok(match (&self.user, &self.scopes) {
+            (Some(name), _) => Persona::User(name.clone()),
+            (None, Some(scopes)) => Persona::Scopes(Scope::parse(scopes)?),
+            (None, None) => Persona::Anonymous,
+        })
+    }
+}
+
+/// The whole explanation, and whether the request passes.
+fn describe(head: &RequestHead<'_>, gateway: &Gateway, decision: Decision) -> (String, bool) {
+    let mut lines = Vec::new();
+    let candidates = gateway.candidates(head);
+    if !candidates.is_empty() {
+        lines.push("routes that cover this host and path, the most specific first:".to_owned());
+    }
+    for route in &candidates {
+        let rule = rule(&route.rule, gateway.catalogue());
+        let covered =
+            if route.methods.contains(head.method) { "" } else { " (not for this method)" };
+        lines.push(format!(
+            "  {}  {}{}  {}  {rule}{covered}",
+            route.id, route.host, route.path, route.methods
+        ));
+    }
+    let allowed = match &decision {
+        Decision::Serve(endpoint) => {
+            lines.push(format!("served by portcullis itself: {endpoint:?}"));
+            true
+        }
+        Decision::Refuse(denial) => {
+            refused(denial, &mut lines);
+            false
+        }
+        Decision::Forward(permit) => {
+            forwarded(permit, head, &mut lines);
+            true
+        }
+    };
+    (lines.join("\n") + "\n", allowed)
+}
+
+fn rule(rule: &AccessRule, catalogue: &Catalogue) -> String {
+    match rule {
+        AccessRule::Public => "public".to_owned(),
+        AccessRule::Optional => "optional".to_owned(),
+        AccessRule::Required(Requirement::Authenticated) => "required: any user".to_owned(),
+        AccessRule::Required(Requirement::All(bits)) => {
+            format!("required: all of {}", catalogue.scope(*bits))
+        }
+        AccessRule::Required(Requirement::Any(bits)) => {
+            format!("required: any of {}", catalogue.scope(*bits))
+        }
+    }
+}
+
+fn refused(denial: &Denial, lines: &mut Vec<String>) {
+    let answer = denial.answer();
+    let route = denial.route_id().map_or_else(String::new, |id| format!(" by route {id}"));
+    lines.push(format!("refused{route}: {} {}", answer.status.as_u16(), denial.reason()));
+    lines.push(format!("  {}", denial.reason().explanation()));
+    if let Refusal::Scope(wanted) = denial.refusal() {
+        let held = denial.token().map(|token| token.scope().to_string()).unwrap_or_default();
+        lines.push(format!("  wanted: {wanted}"));
+        lines.push(format!("  held:   {held}"));
+    }
+    lines.extend(fields(&answer.headers).map(|field| format!("  answer: {field}")));
+}
+
+fn forwarded(permit: &Permit, head: &RequestHead<'_>, lines: &mut Vec<String>) {
+    lines.push(format!(
+        "forwarded by route {} to upstream {}",
+        permit.route_id(),
+        permit.upstream().name
+    ));
+    lines.push(format!("  {} {}", head.method, permit.target()));
+    lines.push(format!("  host: {}", permit.host()));
+    let mut headers = HeaderMap::new();
+    permit.edits().apply(&mut headers);
+    lines.extend(fields(&headers).map(|field| format!("  {field}")));
+}
+
+fn fields(headers: &HeaderMap) -> impl Iterator<Item = String> {
+    let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))
+    };
+    headers.iter().map(line)
+}
