@@ -1,1 +1,62 @@
 //! Everything that crosses modules, in one binary: one link step instead of thirty.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::string_slice,
+    reason = "a test stops at the first surprise, in its helpers too"
+)]
+#![cfg_attr(
+    feature = "proxy",
+    expect(clippy::expect_used, clippy::indexing_slicing, reason = "as above, in the harness")
+)]
+
+// An application, clients, and the edge between them.
+#[cfg(feature = "proxy")]
+mod harness;
+
+// The floors of the source.
+mod floors;
+// Example configurations, README, unit file.
+mod shipped_files;
+
+// RFC 6750: every challenge, and what never passes.
+#[cfg(feature = "proxy")]
+mod bearer;
+// Where one message ends and the next begins.
+#[cfg(feature = "proxy")]
+mod framing;
+// `X-User` is ours.
+#[cfg(feature = "proxy")]
+mod identity_header;
+// What is authorised is what is forwarded.
+#[cfg(feature = "proxy")]
+mod paths;
+// `POST /token` over sockets.
+#[cfg(feature = "proxy")]
+mod token_endpoint;
+
+// The built binary, in a directory of its own.
+#[cfg(feature = "proxy")]
+mod binary;
+// Its commands: exit codes and exact output.
+#[cfg(feature = "proxy")]
+mod cli;
+// `portcullis run`: start, reload, drain.
+#[cfg(feature = "proxy")]
+mod process;
+// TLS, and HTTP/2 in it.
+#[cfg(feature = "proxy")]
+mod tls;
+// Tunnels.
+#[cfg(feature = "proxy")]
+mod websocket;
+// Clients that people use.
+#[cfg(feature = "proxy")]
+mod clients;
+// Metrics, health and the access log.
+#[cfg(feature = "proxy")]
+mod metrics;
+// What Prometheus says about the metrics.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod promtool;

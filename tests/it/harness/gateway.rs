@@ -1,0 +1,349 @@
+//! The edge under test: a configuration written to a directory of its own, read back, bound to a free port and served in this
+//! process. It differs from `portcullis run` in its clock and its signals only.
+
+use std::fs::{self, Permissions};
+use std::future::IntoFuture;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use portcullis::clock::{Clock as _, ManualClock, Timestamp};
+use portcullis::config::{self, SystemSources};
+use portcullis::gateway::Shared;
+use portcullis::gateway::live::Live;
+use portcullis::keys::{Algorithm, generate};
+use portcullis::proxy::Server;
+use portcullis::random::OsRandom;
+use rustls::pki_types::CertificateDer;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::captured::Captured;
+use super::tokens::Mint;
+use super::upstream::Upstream;
+use super::{Behaviour, H2, HOST, Response, Wire};
+
+/// The password of every user, and its hash: hashing it anew would decide how long the tests take.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y8ULCxuZF+euIxXMn1kDjA$qrWgsYVTcWJIrQJB5fTPl8R6NlYcpm3u5ko/xlzqy3E";
+/// The secret of the client `vault`, and its SHA-256.
+pub(crate) const VAULT_SECRET: &str = "s3cret+/%:vault";
+
+/// The point at which every edge starts.
+pub(crate) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+const ROUTES: &str = "
+  - { id: public, path: /public/**, upstream: app, auth: public }
+  - { id: admin, path: /admin/**, upstream: app, scopes: [admin] }
+  - { id: notes, path: /notes/**, upstream: app, scopes: [notes:read] }
+  - { id: read-only, path: /read-only/**, methods: [GET], upstream: app, scopes: { any: [notes:read, admin] } }
+  - { id: account, path: /account/**, upstream: app }
+  - { id: home, path: /, upstream: app, auth: optional }
+";
+
+/// An edge with its usual users, clients and routes.
+pub(crate) fn edge() -> EdgeBuilder {
+    EdgeBuilder {
+        behaviour: Behaviour::Echo,
+        routes: ROUTES.to_owned(),
+        listener: "{ address: '127.0.0.1:0' }".to_owned(),
+        more: String::new(),
+        upstream: String::new(),
+        log: Captured::default(),
+    }
+}
+
+/// What differs from the usual edge.
+#[derive(Debug)]
+pub(crate) struct EdgeBuilder {
+    behaviour: Behaviour,
+    routes: String,
+    listener: String,
+    more: String,
+    upstream: String,
+    log: Captured,
+}
+
+impl EdgeBuilder {
+    /// What the application does.
+    pub(crate) const fn upstream(mut self, behaviour: Behaviour) -> Self {
+        self.behaviour = behaviour;
+        self
+    }
+
+    /// Other routes, as items of the list.
+    pub(crate) fn routes(mut self, routes: &str) -> Self {
+        self.routes = routes.to_owned();
+        self
+    }
+
+    /// Further top-level keys.
+    pub(crate) fn with(mut self, yaml: &str) -> Self {
+        self.more = yaml.to_owned();
+        self
+    }
+
+    /// Further keys of the upstream, as `, key: value`.
+    pub(crate) fn upstream_with(mut self, yaml: &str) -> Self {
+        self.upstream = yaml.to_owned();
+        self
+    }
+
+    /// Another listener, as a flow map.
+    pub(crate) fn listener(mut self, yaml: &str) -> Self {
+        self.listener = yaml.to_owned();
+        self
+    }
+
+    /// Keeps the access log here.
+    pub(crate) fn log_to(mut self, log: &Captured) -> Self {
+        self.log = log.clone();
+        self
+    }
+
+    /// Ends TLS at the edge.
+    pub(crate) fn tls(self) -> Self {
+        self.listener(
+            "{ address: '127.0.0.1:0', tls: { certificate: edge.pem, private_key: edge.key } }",
+        )
+    }
+
+    /// Writes the files and starts everything.
+    pub(crate) async fn start(self) -> Edge {
+        let upstream = Upstream::start(self.behaviour).await;
+        let files = TempDir::new().unwrap();
+        let key = generate(Algorithm::EdDsa, &OsRandom).unwrap();
+        let certificate = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+        write(files.path(), "signing.pem", key.expose());
+        write(files.path(), "edge.pem", certificate.cert.pem().as_bytes());
+        write(files.path(), "edge.key", certificate.signing_key.serialize_pem().as_bytes());
+        write(files.path(), "users.yaml", users("").as_bytes());
+        write(files.path(), "portcullis.yaml", self.yaml(upstream.address).as_bytes());
+
+        let file = files.path().join("portcullis.yaml");
+        let loaded = config::load(&file, &SystemSources);
+        let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        let config = loaded.config.unwrap_or_else(|| panic!("{}", problems.join("\n")));
+        let listeners = config.listeners.clone();
+        let admin = config.admin;
+        let clock = Arc::new(ManualClock::new(START));
+        let shared =
+            Shared::start(Arc::clone(&clock) as _, Arc::new(OsRandom), 1, Box::new(self.log))
+                .unwrap();
+        let shared = Arc::new(shared);
+        let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));
+        let live = Arc::new(live.unwrap_or_else(|rejected| panic!("{rejected}")));
+        let server = Server::bind(Arc::clone(&live), shared, &listeners, admin).await.unwrap();
+        let address = server.addresses()[0];
+        let admin = server.admin_address();
+        let (stop, stopping) = watch::channel(false);
+        tokio::spawn(server.run(stopping));
+        Edge {
+            address,
+            admin,
+            upstream,
+            clock,
+            mint: Mint::new(key.expose()),
+            root: certificate.cert.der().clone(),
+            live,
+            files,
+            _stop: stop,
+        }
+    }
+
+    fn yaml(&self, upstream: SocketAddr) -> String {
+        let Self { routes, listener, more, upstream: upstream_more, .. } = self;
+        let digest = vault_digest();
+        format!(
+            "listeners: [{listener}]
+scopes: {{ admin: Everything, 'notes:read': Read notes, 'notes:write': Write notes }}
+tokens:
+  issuer: https://{HOST}
+  audience: app
+  keys: [{{ id: k1, algorithm: EdDSA, file: signing.pem, use: sign }}]
+users: {{ file: users.yaml }}
+clients:
+  - {{ id: web, default: true, grants: [password], scopes: [admin, 'notes:read', 'notes:write'] }}
+  - {{ id: reader, grants: [password], scopes: ['notes:read'] }}
+  - {{ id: vault, grants: [password], scopes: ['notes:read'], secret_sha256: {digest} }}
+upstreams:
+  app: {{ servers: ['{upstream}']{upstream_more} }}
+routes:{routes}
+{more}
+"
+        )
+    }
+}
+
+/// The user file: alice may do everything, bob may read, carol is disabled; and whoever is added.
+fn users(more: &str) -> String {
+    format!(
+        "users:
+  - {{ name: alice, password: '{HASH}', scopes: [admin, 'notes:read', 'notes:write'] }}
+  - {{ name: bob, password: '{HASH}', scopes: ['notes:read'] }}
+  - {{ name: carol, password: '{HASH}', scopes: ['notes:read'], disabled: true }}
+{more}"
+    )
+}
+
+fn vault_digest() -> String {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(VAULT_SECRET.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Keys must be readable by their owner only, or the configuration refuses them.
+fn write(directory: &Path, name: &str, bytes: &[u8]) {
+    let path = directory.join(name);
+    fs::write(&path, bytes).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A running edge.
+pub(crate) struct Edge {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) upstream: Upstream,
+    /// Makes tokens with the edge's own key.
+    pub(crate) mint: Mint,
+    clock: Arc<ManualClock>,
+    root: CertificateDer<'static>,
+    live: Arc<Live>,
+    files: TempDir,
+    _stop: watch::Sender<bool>,
+}
+
+impl Edge {
+    /// A fresh connection in the clear.
+    pub(crate) async fn wire(&self) -> Wire {
+        Wire::connect(self.address).await
+    }
+
+    /// A fresh HTTP/1.1 connection over TLS.
+    pub(crate) async fn wire_tls(&self) -> Wire {
+        Wire::connect_tls(self.address, &self.root).await
+    }
+
+    /// A fresh HTTP/2 connection.
+    pub(crate) async fn h2(&self) -> H2 {
+        H2::connect(self.address, &self.root).await
+    }
+
+    /// The certificate that the edge's chain ends in.
+    pub(crate) const fn root(&self) -> &CertificateDer<'static> {
+        &self.root
+    }
+
+    /// A request on a connection of its own.
+    pub(crate) fn ask(&self, method: &str, target: &str) -> Ask<'_> {
+        Ask {
+            edge: self,
+            line: format!("{method} {target} HTTP/1.1"),
+            fields: vec![format!("Host: {HOST}")],
+            body: Vec::new(),
+        }
+    }
+
+    /// A GET.
+    pub(crate) fn get(&self, target: &str) -> Ask<'_> {
+        self.ask("GET", target)
+    }
+
+    /// Sends a form to `/token`.
+    pub(crate) fn token(&self, form: &str) -> Ask<'_> {
+        self.ask("POST", "/token")
+            .field("Content-Type: application/x-www-form-urlencoded")
+            .body(form.as_bytes())
+    }
+
+    /// Logs a user in for these scopes and returns the access token.
+    pub(crate) async fn login(&self, user: &str, scope: &str) -> String {
+        let password = PASSWORD.replace(' ', "+");
+        let form = format!("grant_type=password&username={user}&password={password}&scope={scope}");
+        let answer = self.token(&form.replace(' ', "+")).await;
+        answer.is(200);
+        answer.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Moves the edge's wall clock.
+    pub(crate) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    /// The edge's time.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.now().as_secs()
+    }
+
+    /// Disables bob and reloads.
+    pub(crate) fn disable_bob(&self) {
+        let users = users("").replace("name: bob,", "name: bob, disabled: true,");
+        write(self.files.path(), "users.yaml", users.as_bytes());
+        self.live.reload().unwrap_or_else(|rejected| panic!("{rejected}"));
+    }
+}
+
+/// A request that is sent when awaited.
+#[must_use]
+pub(crate) struct Ask<'a> {
+    edge: &'a Edge,
+    line: String,
+    fields: Vec<String>,
+    body: Vec<u8>,
+}
+
+impl Ask<'_> {
+    /// One more field, as it goes over the wire.
+    pub(crate) fn field(mut self, line: &str) -> Self {
+        self.fields.push(line.to_owned());
+        self
+    }
+
+    /// No fields at all but these.
+    pub(crate) fn only(mut self, fields: &[&str]) -> Self {
+        self.fields = fields.iter().map(|&field| field.to_owned()).collect();
+        self
+    }
+
+    /// A bearer token.
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.field(&format!("Authorization: Bearer {token}"))
+    }
+
+    /// A client's credential, not form-encoded.
+    pub(crate) fn basic(self, id: &str, secret: &str) -> Self {
+        let credential = STANDARD.encode(format!("{id}:{secret}"));
+        self.field(&format!("Authorization: Basic {credential}"))
+    }
+
+    /// A body with its length.
+    pub(crate) fn body(mut self, body: &[u8]) -> Self {
+        self.body = body.to_vec();
+        self.field(&format!("Content-Length: {}", body.len()))
+    }
+
+    /// The request's bytes.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes =
+            format!("{}\r\n{}\r\n\r\n", self.line, self.fields.join("\r\n")).into_bytes();
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+}
+
+impl<'a> IntoFuture for Ask<'a> {
+    type Output = Response;
+    type IntoFuture = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let mut wire = self.edge.wire().await;
+            wire.ask(self.bytes()).await
+        })
+    }
+}

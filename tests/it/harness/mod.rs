@@ -1,0 +1,28 @@
+//! What the suites stand on: an application that records, clients that send exact bytes, and the edge between them, all in
+//! this process on free ports, with a clock that moves only when told.
+
+pub(crate) mod captured;
+pub(crate) mod client;
+pub(crate) mod gateway;
+pub(crate) mod tokens;
+pub(crate) mod upstream;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub(crate) use client::{H2, Response, Wire};
+pub(crate) use gateway::{Edge, edge};
+pub(crate) use upstream::Behaviour;
+
+/// The host that the edge believes it is.
+pub(crate) const HOST: &str = "edge.example.com";
+
+/// Every wait has an end: a test that hangs says where.
+#[track_caller]
+pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let place = std::panic::Location::caller();
+    async move {
+        let patience = Duration::from_secs(20);
+        tokio::time::timeout(patience, future).await.unwrap_or_else(|_| panic!("waited at {place}"))
+    }
+}

@@ -1,0 +1,66 @@
+//! Tokens that the edge would never issue, signed with its own key: what is wrong with them is then never the signature.
+
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::HOST;
+
+/// The edge's signing key in the wrong hands.
+pub(crate) struct Mint(Ed25519KeyPair);
+
+impl Mint {
+    /// Takes the key as `keys generate` wrote it.
+    pub(crate) fn new(pem: &[u8]) -> Self {
+        let der = pem::parse(pem).unwrap();
+        Self(Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.contents()).unwrap())
+    }
+
+    /// The header of an honest token.
+    pub(crate) fn header() -> Value {
+        json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "k1" })
+    }
+
+    /// The claims of an honest token of alice for everything, issued at `now` for a minute.
+    pub(crate) fn claims(now: u64) -> Value {
+        json!({
+            "iss": format!("https://{HOST}"),
+            "aud": "app",
+            "sub": "alice",
+            "client_id": "web",
+            "scope": "admin notes:read notes:write",
+            "jti": "a-token",
+            "iat": now,
+            "exp": now + 60,
+        })
+    }
+
+    /// Signs these two as they stand.
+    pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
+        let head = URL_SAFE_NO_PAD.encode(header.to_string());
+        let input = format!("{head}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signature = URL_SAFE_NO_PAD.encode(self.0.sign(input.as_bytes()).as_ref());
+        format!("{input}.{signature}")
+    }
+
+    /// An honest token with these claims changed; `null` takes one out.
+    pub(crate) fn with(&self, now: u64, changes: Value) -> String {
+        let (mut header, mut claims) = (Self::header(), Self::claims(now));
+        for (name, value) in changes.as_object().unwrap() {
+            let target = if header.get(name).is_some() { &mut header } else { &mut claims };
+            match value {
+                Value::Null => _ = target.as_object_mut().unwrap().remove(name),
+                value => target[name] = value.clone(),
+            }
+        }
+        self.sign(&header, &claims)
+    }
+}
+
+/// The token with one character of its signature exchanged.
+pub(crate) fn tampered(token: &str) -> String {
+    let at = token.rfind('.').unwrap() + 3;
+    let other = if &token[at..=at] == "A" { "B" } else { "A" };
+    format!("{}{other}{}", &token[..at], &token[at + 1..])
+}

@@ -1,0 +1,264 @@
+//! An application that knows nothing about OAuth, and writes down every byte it is sent. It is raw TCP on a free port: what a
+//! proxy does wrong with framing is visible only as bytes.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::within;
+
+/// What the application does with a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Behaviour {
+    /// Reads all of it and answers 200 with the head it received as the body.
+    Echo,
+    /// Reads all of it and answers with these bytes.
+    Says(&'static [u8]),
+    /// Answers with these bytes as soon as it has the head.
+    SaysEarly(&'static [u8]),
+    /// Reads all of it, answers with these bytes, and closes.
+    SaysAndCloses(&'static [u8]),
+    /// Reads all of it and closes.
+    Closes,
+    /// Reads all of it and says nothing.
+    IsSilent,
+    /// Switches to WebSocket and sends back whatever comes.
+    Tunnels,
+}
+
+/// One request as it arrived.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// Which connection it came over, counted from 0.
+    pub(crate) connection: usize,
+    /// The request line and the fields, with the empty line.
+    pub(crate) head: String,
+    /// The body with its framing.
+    pub(crate) body: Vec<u8>,
+    /// Whether the body ended as it was announced.
+    pub(crate) complete: bool,
+}
+
+impl Seen {
+    /// The request line.
+    pub(crate) fn line(&self) -> &str {
+        self.head.lines().next().unwrap()
+    }
+
+    /// The target in the request line.
+    pub(crate) fn target(&self) -> &str {
+        self.line().split(' ').nth(1).unwrap()
+    }
+
+    /// Every value of a field; names are compared without case, and as they stand otherwise.
+    pub(crate) fn values(&self, name: &str) -> Vec<&str> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        fields.filter(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, v)| v.trim()).collect()
+    }
+
+    /// The names of all fields, in lower case.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        fields.map(|(name, _)| name.to_ascii_lowercase()).collect()
+    }
+}
+
+/// The running application; it ends with the test's runtime.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
+    log: Arc<Log>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Log {
+    seen: Mutex<Vec<Seen>>,
+    count: watch::Sender<usize>,
+    heads: watch::Sender<usize>,
+    connections: Mutex<usize>,
+}
+
+impl Log {
+    fn record(&self, seen: Seen) {
+        let mut all = self.seen.lock().unwrap();
+        all.push(seen);
+        self.count.send_replace(all.len());
+    }
+}
+
+impl Upstream {
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let log = Arc::new(Log {
+            seen: Mutex::default(),
+            count: watch::Sender::new(0),
+            heads: watch::Sender::new(0),
+            connections: Mutex::default(),
+        });
+        let shared = Arc::clone(&log);
+        let accepting = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let number = {
+                    let mut connections = shared.connections.lock().unwrap();
+                    *connections += 1;
+                    *connections - 1
+                };
+                tokio::spawn(converse(stream, number, behaviour, Arc::clone(&shared)));
+            }
+        });
+        Self { address, log, accepting: Mutex::new(Some(accepting)) }
+    }
+
+    /// Every request so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.log.seen.lock().unwrap().clone()
+    }
+
+    /// The last request.
+    pub(crate) fn last(&self) -> Seen {
+        self.seen().pop().expect("the application saw no request")
+    }
+
+    /// Waits until the application has seen so many requests.
+    pub(crate) async fn saw(&self, count: usize) -> Vec<Seen> {
+        let mut changes = self.log.count.subscribe();
+        within(changes.wait_for(|seen| *seen >= count)).await.unwrap();
+        self.seen()
+    }
+
+    /// Waits until the application has read the heads of so many requests, whatever became of their bodies.
+    pub(crate) async fn began(&self, count: usize) {
+        let mut changes = self.log.heads.subscribe();
+        within(changes.wait_for(|heads| *heads >= count)).await.unwrap();
+    }
+
+    /// Stops listening: from now on connections are refused.
+    pub(crate) async fn stop(&self) {
+        let accepting = self.accepting.lock().unwrap().take();
+        if let Some(accepting) = accepting {
+            accepting.abort();
+            assert!(accepting.await.is_err(), "it ended before it was told to");
+        }
+    }
+}
+
+async fn converse(mut stream: TcpStream, connection: usize, behaviour: Behaviour, log: Arc<Log>) {
+    let mut buffer = Vec::new();
+    while let Some(head) = read_head(&mut stream, &mut buffer).await {
+        log.heads.send_modify(|heads| *heads += 1);
+        if let Behaviour::SaysEarly(answer) = behaviour
+            && stream.write_all(answer).await.is_err()
+        {
+            return;
+        }
+        let (body, complete) = read_body(&mut stream, &mut buffer, &head).await;
+        let answer = match behaviour {
+            Behaviour::Echo => echo(&head),
+            Behaviour::Says(answer) | Behaviour::SaysAndCloses(answer) => answer.to_vec(),
+            Behaviour::Tunnels => switch(&head),
+            Behaviour::SaysEarly(_) | Behaviour::Closes | Behaviour::IsSilent => Vec::new(),
+        };
+        log.record(Seen { connection, head, body, complete });
+        match behaviour {
+            Behaviour::Closes => return,
+            Behaviour::Tunnels => {
+                if stream.write_all(&answer).await.is_err() {
+                    return;
+                }
+                return send_back(stream, buffer).await;
+            }
+            _ if stream.write_all(&answer).await.is_err() => return,
+            Behaviour::SaysAndCloses(_) => return,
+            _ => {}
+        }
+    }
+}
+
+fn echo(head: &str) -> Vec<u8> {
+    let bodiless = head.starts_with("HEAD ");
+    let body = if bodiless { "" } else { head };
+    let length = head.len();
+    format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}")
+        .into_bytes()
+}
+
+/// Accepts the upgrade. The key is not answered as RFC 6455 wants it, since nobody here checks that.
+fn switch(head: &str) -> Vec<u8> {
+    assert!(head.to_ascii_lowercase().contains("upgrade: websocket"), "{head}");
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        .to_vec()
+}
+
+async fn send_back(mut stream: TcpStream, early: Vec<u8>) {
+    if stream.write_all(&early).await.is_err() {
+        return;
+    }
+    let mut chunk = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut chunk).await {
+        if stream.write_all(&chunk[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads a head and leaves what follows in the buffer. `None` at the end of the connection.
+async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
+    loop {
+        if let Some(end) = find(buffer, b"\r\n\r\n") {
+            let head: Vec<u8> = buffer.drain(..end + 4).collect();
+            return Some(String::from_utf8_lossy(&head).into_owned());
+        }
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+/// Reads the body as the head announces it. The flag says whether all of it came.
+async fn read_body(stream: &mut TcpStream, buffer: &mut Vec<u8>, head: &str) -> (Vec<u8>, bool) {
+    let lower = head.to_ascii_lowercase();
+    let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let chunked = lower.lines().any(|line| line.starts_with("transfer-encoding:"));
+    loop {
+        let end = match length {
+            _ if chunked => chunked_end(buffer),
+            Some(digits) => Some(digits.trim().parse().unwrap()).filter(|end| *end <= buffer.len()),
+            None => Some(0),
+        };
+        if let Some(end) = end {
+            return (buffer.drain(..end).collect(), true);
+        }
+        if !matches!(stream.read_buf(buffer).await, Ok(1..)) {
+            return (std::mem::take(buffer), false);
+        }
+    }
+}
+
+/// Where a chunked body ends, once all of it is there. Trailers are part of it.
+fn chunked_end(buffer: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let line_end = at + find(&buffer[at..], b"\r\n")?;
+        let line = std::str::from_utf8(&buffer[at..line_end]).unwrap();
+        let size = usize::from_str_radix(line.split(';').next().unwrap().trim(), 16).unwrap();
+        if size == 0 {
+            let trailers = find(&buffer[line_end..], b"\r\n\r\n")?;
+            return Some(line_end + trailers + 4);
+        }
+        at = line_end + 2 + size + 2;
+        if at > buffer.len() {
+            return None;
+        }
+    }
+}
+
+/// Where a run of bytes first stands.
+pub(crate) fn find(buffer: &[u8], wanted: &[u8]) -> Option<usize> {
+    buffer.windows(wanted.len()).position(|window| window == wanted)
+}

@@ -1,0 +1,74 @@
+//! Tunnels: opened by the token, as that user, for as long as the token lasts.
+
+use std::time::Duration;
+
+use super::harness::gateway::Ask;
+use super::harness::{Behaviour, Edge, edge};
+
+/// An upgrade as a browser sends it.
+fn upgrade<'a>(edge: &'a Edge, path: &str) -> Ask<'a> {
+    let asked = edge.get(path).field("Connection: Upgrade").field("Upgrade: websocket");
+    asked.field("Sec-WebSocket-Version: 13").field("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+}
+
+#[tokio::test]
+async fn c13_an_upgrade_needs_the_token_and_its_scope() {
+    let edge = edge().upstream(Behaviour::Tunnels).start().await;
+    let (alice, bob) = (edge.login("alice", "admin").await, edge.login("bob", "notes:read").await);
+    upgrade(&edge, "/admin/socket").await.is(401);
+    upgrade(&edge, "/admin/socket").bearer(&bob).await.is(403);
+    assert!(edge.upstream.seen().is_empty());
+
+    let mut wire = edge.wire().await;
+    let spoofed = upgrade(&edge, "/admin/socket").bearer(&alice).field("X-User: mallory");
+    let answer = wire.ask(spoofed.bytes()).await;
+    assert_eq!(answer.is(101).values("upgrade"), ["websocket"]);
+    let seen = edge.upstream.last();
+    assert_eq!(seen.values("x-user"), ["alice"]);
+    assert_eq!(seen.values("upgrade"), ["websocket"]);
+    assert_eq!(seen.values("sec-websocket-key"), ["dGhlIHNhbXBsZSBub25jZQ=="]);
+}
+
+#[tokio::test]
+async fn frames_pass_unchanged_in_both_directions() {
+    let edge = edge().upstream(Behaviour::Tunnels).start().await;
+    let mut wire = edge.wire().await;
+    wire.ask(upgrade(&edge, "/public/socket").bytes()).await.is(101);
+    let large: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    for frame in [&b"\x81\x05hello"[..], b"\x82\x00", b"GET /admin HTTP/1.1\r\n\r\n", &large] {
+        wire.send(frame).await;
+        assert_eq!(wire.read_bytes(frame.len()).await, frame);
+    }
+    assert_eq!(edge.upstream.seen().len(), 1, "what is in the tunnel is no request");
+}
+
+#[tokio::test]
+async fn i8_another_protocol_never_opens_a_tunnel() {
+    let edge = edge().upstream(Behaviour::Tunnels).start().await;
+    for protocol in ["x", "h2c", "tls/1.0", "websocket, x"] {
+        let asked = edge.get("/admin/socket").field("Connection: Upgrade");
+        let asked = asked.field(&format!("Upgrade: {protocol}"));
+        let status = asked.await.status;
+        assert!(matches!(status, 400 | 401), "{protocol}: {status}");
+    }
+    assert!(edge.upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_with_its_token() {
+    let edge = edge().upstream(Behaviour::Tunnels).start().await;
+    let token = edge.login("alice", "admin").await;
+    let mut wire = edge.wire().await;
+    wire.ask(upgrade(&edge, "/admin/socket").bearer(&token).bytes()).await.is(101);
+    let mut public = edge.wire().await;
+    public.ask(upgrade(&edge, "/public/socket").bytes()).await.is(101);
+    edge.advance(Duration::from_secs(15 * 60 - 1));
+    wire.send("one").await;
+    assert_eq!(wire.read_bytes(3).await, b"one");
+
+    edge.advance(Duration::from_secs(1));
+    wire.send("two").await;
+    assert_eq!(wire.read_to_end().await, "");
+    public.send("still here").await;
+    assert_eq!(public.read_bytes(10).await, b"still here");
+}
