@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// A 100 KB body costs glibc's allocator more than twice the time; see `performance` in the README.
+/// Chosen for bodies: glibc's allocator gives large buffers back to the system again and again.
 #[cfg(feature = "proxy")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -36,7 +36,7 @@ use crate::route::table::RouteTable;
 use crate::token::{Issuer, TokenCache, Verifier};
 use crate::users::{HashPool, HashPoolSettings, UserStore};
 
-/// How many verified tokens are remembered. At some 700 bytes each this bounds the cache near 70 MB.
+/// How many verified tokens are remembered: a token is a few hundred bytes, so this bounds the memory.
 pub const TOKEN_CACHE_ENTRIES: usize = 100_000;
 
 /// What outlives a reload.

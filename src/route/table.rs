@@ -280,6 +280,25 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_case_of_a_host_matters_as_little_among_a_thousand_as_alone() {
+        for count in [1, 100, 1_000] {
+            let names: Vec<String> =
+                (0..count).map(|n| format!("Host{n}.Example.com/**")).collect();
+            let texts: Vec<&str> = names.iter().map(String::as_str).collect();
+            let table = table(&texts);
+            for asked in ["HOST0.example.COM", "host0.example.com.", "host0.example.com:8443"] {
+                let host = crate::route::host::Host::parse(asked).unwrap();
+                assert_eq!(
+                    winner(&table, host.name(), "/x", "GET"),
+                    names[0],
+                    "{asked} of {count}"
+                );
+            }
+            assert_eq!(winner(&table, "other.example.com", "/x", "GET"), "404");
+        }
+    }
+
+    #[test]
     fn empty_segments_match_no_parameter() {
         let table = table(&["/a/{x}", "/a/{x}/b"]);
         assert_eq!(winner(&table, "x", "/a//b", "GET"), "404");
