@@ -5,12 +5,14 @@
 //! so there is no fsync to name; a second node sees nothing of it and reloads on its own.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use crate::access::connection::Transport;
 use crate::config::{self, Config, Problem, Sources};
 use crate::gateway::rehearsal::{self, TestFailure};
 use crate::gateway::{Gateway, Shared};
@@ -23,6 +25,22 @@ pub struct Live {
     shared: Arc<Shared>,
     current: ArcSwap<Gateway>,
     generations: AtomicU64,
+    sockets: Sockets,
+}
+
+/// What is opened once, at start. A reload that would change it is refused: a listener that was to become stricter would
+/// otherwise go on as it was, and nobody would know.
+#[derive(Debug, PartialEq, Eq)]
+struct Sockets {
+    listeners: Vec<(SocketAddr, Transport)>,
+    admin: Option<SocketAddr>,
+}
+
+impl Sockets {
+    fn of(config: &Config) -> Self {
+        let listeners = config.listeners.iter().map(|own| (own.address, own.transport())).collect();
+        Self { listeners, admin: config.admin }
+    }
 }
 
 /// Why a configuration does not come into force.
@@ -32,6 +50,8 @@ pub enum Rejected {
     Invalid(Vec<Problem>),
     /// Its own tests fail.
     Tests(Vec<TestFailure>),
+    /// It is valid, but its listeners are not those that are open.
+    Restart,
 }
 
 impl fmt::Display for Rejected {
@@ -39,6 +59,10 @@ impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid(problems) => problems.iter().try_for_each(|p| writeln!(f, "error: {p}")),
+            Self::Restart => writeln!(
+                f,
+                "error: `listeners` or `admin` changed, which takes a restart; nothing was reloaded"
+            ),
             Self::Tests(failures) => {
                 failures.iter().try_for_each(|t| writeln!(f, "test failed: {t}"))
             }
@@ -57,6 +81,7 @@ impl Live {
         config: Config,
         shared: Arc<Shared>,
     ) -> Result<Self, Rejected> {
+        let sockets = Sockets::of(&config);
         let gateway = build(config, &shared, 0)?;
         note_expiries(&gateway);
         Ok(Self {
@@ -65,6 +90,7 @@ impl Live {
             shared,
             current: ArcSwap::from_pointee(gateway),
             generations: AtomicU64::new(1),
+            sockets,
         })
     }
 
@@ -93,6 +119,9 @@ impl Live {
     fn try_reload(&self) -> Result<Vec<Problem>, Rejected> {
         let loaded = config::load(&self.file, &*self.sources);
         let config = loaded.config.ok_or(Rejected::Invalid(loaded.problems))?;
+        if Sockets::of(&config) != self.sockets {
+            return Err(Rejected::Restart);
+        }
         let generation = self.generations.fetch_add(1, Ordering::SeqCst);
         let gateway = build(config, &self.shared, generation)?;
         note_expiries(&gateway);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderValue, Method};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
@@ -14,15 +15,23 @@ use crate::access::connection::{PlainRule, Transport};
 use crate::clock::ManualClock;
 use crate::config::{self, SourceFile, Sources};
 use crate::gateway::decide::{Decision, RequestHead};
+use crate::gateway::live::Live;
 use crate::keys::{Algorithm, generate};
 use crate::random::OsRandom;
 
-#[derive(Debug)]
-struct Files(HashMap<PathBuf, Vec<u8>>);
+/// Files that a test can change under a running gateway.
+#[derive(Debug, Clone)]
+struct Files(Arc<Mutex<HashMap<PathBuf, Vec<u8>>>>);
+
+impl Files {
+    fn write(&self, name: &str, text: &str) {
+        self.0.lock().insert(PathBuf::from(name), text.as_bytes().to_vec());
+    }
+}
 
 impl Sources for Files {
     fn read(&self, path: &Path) -> io::Result<SourceFile> {
-        let bytes = self.0.get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
+        let bytes = self.0.lock().get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
         Ok(SourceFile { bytes, mode: Some(0o600) })
     }
 
@@ -80,21 +89,28 @@ const ROUTES: &str = r"
   - { id: a-b, path: /a/b/**, upstream: app, scopes: [read] }
 ";
 
-fn gateway(text: &str) -> Gateway {
+fn files(text: &str) -> Files {
+    let files = Files(Arc::default());
+    files.write("portcullis.yaml", text);
+    files.write("users.yaml", &USERS.replace("HASH", HASH));
     let key = generate(Algorithm::Hs256, &OsRandom).unwrap().expose().to_vec();
-    let files = [
-        ("portcullis.yaml", text.as_bytes().to_vec()),
-        ("users.yaml", USERS.replace("HASH", HASH).into_bytes()),
-        ("key", key),
-    ];
-    let files =
-        Files(files.into_iter().map(|(name, bytes)| (PathBuf::from(name), bytes)).collect());
-    let loaded = config::load(Path::new("portcullis.yaml"), &files);
+    files.0.lock().insert(PathBuf::from("key"), key);
+    files
+}
+
+fn read(files: &Files) -> Config {
+    let loaded = config::load(Path::new("portcullis.yaml"), files);
     let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
-    let config = loaded.config.unwrap_or_else(|| panic!("{problems:#?}"));
+    loaded.config.unwrap_or_else(|| panic!("{problems:#?}"))
+}
+
+fn shared() -> Arc<Shared> {
     let clock = Arc::new(ManualClock::new(NOW));
-    let shared = Shared::start(clock, Arc::new(OsRandom), 1, Box::new(io::sink())).unwrap();
-    Gateway::build(config, Arc::new(shared), 0)
+    Arc::new(Shared::start(clock, Arc::new(OsRandom), 1, Box::new(io::sink())).unwrap())
+}
+
+fn gateway(text: &str) -> Gateway {
+    Gateway::build(read(&files(text)), shared(), 0)
 }
 
 fn token(gateway: &Gateway, user: &str, scope: &str) -> String {
@@ -367,6 +383,45 @@ fn h1_the_path_that_is_matched_is_the_path_that_is_forwarded() {
         };
         assert_eq!((permit.target(), permit.host()), (forwarded, "edge.example.com"));
     }
+}
+
+#[test]
+fn a_reload_takes_all_of_a_file_or_nothing() {
+    let text = text("", ROUTES);
+    let files = files(&text);
+    let path = Path::new("portcullis.yaml");
+    let live = Live::start(path, Box::new(files.clone()), read(&files), shared()).unwrap();
+    let bob = token(&live.current(), "bob", "read");
+    let outcome = |live: &Live| Ask::new(&live.current()).bearer(&bob).outcome("/a");
+    assert_eq!(outcome(&live), "a as bob");
+
+    let failing = format!("{text}\ntests: [{{ request: GET /admin, expect: allow }}]\n");
+    let stricter = text.replace("127.0.0.1:0", "127.0.0.1:0, behind_tls: true");
+    let stricter = format!("{stricter}\ntrusted_proxies: [10.0.0.0/8]\n");
+    let other = text.replace("127.0.0.1:0", "127.0.0.2:0");
+    let operators = format!("{text}\nadmin: {{ address: 127.0.0.1:0 }}\n");
+    let broken = text.replace("id: a,", "id: a, scopes: [raed],");
+    for (file, said) in [
+        (failing, "came out as 401"),
+        (stricter, "takes a restart"),
+        (other, "takes a restart"),
+        (operators, "takes a restart"),
+        (broken, "did you mean `read`?"),
+    ] {
+        files.write("portcullis.yaml", &file.replace("id: home", "id: renamed"));
+        let rejected = live.reload().unwrap_err().to_string();
+        assert!(rejected.contains(said), "{rejected}");
+        assert_eq!(Ask::new(&live.current()).outcome("/"), "home", "the old one stays");
+    }
+
+    files.write("portcullis.yaml", &text.replace("id: home", "id: renamed"));
+    files.write(
+        "users.yaml",
+        &USERS.replace("HASH", HASH).replace("name: bob,", "name: bob, disabled: true,"),
+    );
+    live.reload().unwrap();
+    assert_eq!(Ask::new(&live.current()).outcome("/"), "renamed");
+    assert_eq!(outcome(&live), "401 user_disabled", "at the next request");
 }
 
 /// One step that some upstream undoes: each turns a path into another spelling of the same resource.
