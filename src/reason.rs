@@ -24,6 +24,7 @@ pub enum Reason {
     NoRoute,
     BadPath,
     BadRequest,
+    StateUnavailable,
     Throttled,
     PlaintextRefused,
     UpstreamUnreachable,
@@ -33,7 +34,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for the metrics to start at zero and for the documentation test.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NoToken,
         Self::MalformedToken,
         Self::BadSignature,
@@ -50,6 +51,7 @@ impl Reason {
         Self::NoRoute,
         Self::BadPath,
         Self::BadRequest,
+        Self::StateUnavailable,
         Self::Throttled,
         Self::PlaintextRefused,
         Self::UpstreamUnreachable,
@@ -77,6 +79,7 @@ impl Reason {
             Self::NoRoute => "no_route",
             Self::BadPath => "bad_path",
             Self::BadRequest => "bad_request",
+            Self::StateUnavailable => "state_unavailable",
             Self::Throttled => "throttled",
             Self::PlaintextRefused => "plaintext_refused",
             Self::UpstreamUnreachable => "upstream_unreachable",
@@ -102,13 +105,18 @@ impl Reason {
             Self::UnknownKey => {
                 "the token names no key, or one that is not configured or is retired"
             }
-            Self::Revoked => "the token was revoked, or the client it was issued to is gone",
+            Self::Revoked => {
+                "the token was revoked, its user has another password, or its client is gone"
+            }
             Self::UserDisabled => "the token's user is disabled or no longer exists",
             Self::MissingScope => "the token lacks a scope that the route requires",
             Self::MethodNotAllowed => "the path is routed, but not for this method",
             Self::NoRoute => "no route covers this host and path",
             Self::BadPath => "the path could be read in two ways",
             Self::BadRequest => "the request itself is malformed or ambiguous",
+            Self::StateUnavailable => {
+                "what was revoked is not known: the state store was not reached for too long"
+            }
             Self::Throttled => "too many logins are waiting",
             Self::PlaintextRefused => "credentials are not taken over plain HTTP on this listener",
             Self::UpstreamUnreachable => "the upstream refused the connection or broke it",

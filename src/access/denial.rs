@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ALLOW, WWW_AUTHENTICATE};
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use crate::answer::Answer;
@@ -33,6 +33,8 @@ pub enum Refusal {
     MalformedCredential,
     /// The token does not hold, for this reason.
     Token(Reason),
+    /// What was revoked is not known now.
+    NoState,
     /// The token holds, but not for this route; the scopes that would have sufficed.
     Scope(Scope),
 }
@@ -101,6 +103,7 @@ impl Denial {
             Refusal::NoToken => Reason::NoToken,
             Refusal::MalformedCredential => Reason::MalformedToken,
             Refusal::Token(reason) => *reason,
+            Refusal::NoState => Reason::StateUnavailable,
             Refusal::Scope(_) => Reason::MissingScope,
         }
     }
@@ -122,6 +125,8 @@ impl Denial {
                 challenge(StatusCode::UNAUTHORIZED, "unauthorized", REALM.to_owned())
             }
             Refusal::MalformedCredential => coded(StatusCode::BAD_REQUEST, "invalid_request", ""),
+            Refusal::NoState => plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+                .with(RETRY_AFTER, HeaderValue::from_static("5")),
             Refusal::Token(_) => coded(StatusCode::UNAUTHORIZED, "invalid_token", ""),
             Refusal::Scope(wanted) if wanted.is_empty() => {
                 coded(StatusCode::FORBIDDEN, "insufficient_scope", "")

@@ -114,12 +114,13 @@ fn gateway(text: &str) -> Gateway {
 }
 
 fn token(gateway: &Gateway, user: &str, scope: &str) -> String {
+    let held = gateway.holders.users.get(user);
     let content = Content {
         subject: &Subject::parse(user).unwrap(),
         client_id: &ClientId::parse("web").unwrap(),
         scope: &Scope::parse(scope).unwrap(),
         family: None,
-        credential: None,
+        credential: held.map(|held| &*held.credential),
         after: None,
     };
     gateway.issuer.issue(&content, NOW, &OsRandom).unwrap().token

@@ -14,6 +14,7 @@ use pingora::protocols::http::ServerSession;
 
 use crate::gateway::Shared;
 use crate::observe::metrics::{self, Gauges};
+use crate::state::State;
 
 /// The application behind the listener.
 pub(super) struct Admin {
@@ -29,15 +30,21 @@ impl Admin {
         }
         match path {
             b"/metrics" => {
+                let mirror = self.shared.state.as_ref().map(State::mirror);
                 let now = Gauges {
                     hash_queue_depth: self.shared.hashes.depth(),
                     token_cache_entries: self.shared.cache.len(),
+                    revocations: mirror.map_or(0, |mirror| mirror.revocations()),
+                    state_age: mirror.and_then(|mirror| mirror.age()),
                 };
                 (StatusCode::OK, metrics::CONTENT_TYPE, self.shared.metrics.render(now))
             }
             b"/healthz" => text(StatusCode::OK, "ok\n"),
             b"/readyz" if self.draining.load(Ordering::Acquire) => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            }
+            b"/readyz" if self.shared.state.as_ref().is_some_and(|s| !s.mirror().is_current()) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "the state store does not answer\n")
             }
             b"/readyz" => text(StatusCode::OK, "ok\n"),
             _ => text(StatusCode::NOT_FOUND, "not found\n"),

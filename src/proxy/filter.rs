@@ -16,7 +16,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::access::connection::{Connection, Transport};
 use crate::answer::Answer;
-use crate::endpoints::token::MAX_BODY_BYTES;
+use crate::endpoints::client_request::MAX_BODY_BYTES;
 use crate::endpoints::{Endpoint, EndpointRequest};
 use crate::gateway::Shared;
 use crate::gateway::decide::{Decision, RequestHead};

@@ -37,6 +37,9 @@ pub(super) async fn follow(store: Store, mirror: Arc<Mirror>, clock: Arc<dyn Clo
         ticks.tick().await;
         let outcome = feed.poll().await;
         let ended_well = outcome.is_ok();
+        if !ended_well {
+            feed.mirror.lose();
+        }
         feed.report(outcome);
         let now = feed.clock.instant();
         if ended_well && now.saturating_duration_since(purged) >= PURGE {

@@ -6,7 +6,7 @@
 //! never less.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -29,6 +29,9 @@ struct Bounds {
 
 const BOUNDS: Bounds = Bounds { entries: 500_000, of_one: 1_000 };
 
+/// How old the mirror is at most while the store answers: a poll and the patience with it.
+const CURRENT: Duration = Duration::from_secs(5);
+
 /// A user as requests see one: only who is enabled is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -47,6 +50,8 @@ pub struct Mirror {
     max_staleness: Duration,
     /// Milliseconds since `began`, and one, at the last time when everything was seen; 0 for never.
     seen: AtomicU64,
+    /// Whether the last attempt to reach the store failed.
+    lost: AtomicBool,
     /// By id, with the subject and the end.
     tokens: DashMap<Arc<str>, Ended>,
     families: DashMap<Arc<str>, Ended>,
@@ -81,6 +86,7 @@ impl Mirror {
             bounds,
             max_staleness,
             seen: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
             tokens: DashMap::new(),
             families: DashMap::new(),
             subjects: DashMap::new(),
@@ -93,6 +99,12 @@ impl Mirror {
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.age().is_some_and(|age| age <= self.max_staleness)
+    }
+
+    /// Whether the store could be reached a moment ago: what must be durable, or must see all of it, can be tried.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        !self.lost.load(Ordering::Acquire) && self.age().is_some_and(|age| age <= CURRENT)
     }
 
     /// How long ago it was last seen to be complete; `None` when it never was.
@@ -182,6 +194,12 @@ impl Mirror {
         let millis = at.saturating_duration_since(self.began).as_millis();
         let seen = u64::try_from(millis).unwrap_or(u64::MAX).saturating_add(1);
         self.seen.fetch_max(seen, Ordering::AcqRel);
+        self.lost.store(false, Ordering::Release);
+    }
+
+    /// The store could not be reached.
+    pub(super) fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
     }
 
     /// Forgets what has ended by itself.

@@ -3,9 +3,12 @@
 //! Verifying runs with the parameters inside the stored text, so a hash that asks for gigabytes is refused when it is read,
 //! and so is one that is cheaper than what OWASP's password storage cheat sheet accepts.
 
+use std::sync::Arc;
+
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -24,6 +27,7 @@ const FLOORS: [(u32, u32); 5] = [(7_168, 5), (9_216, 4), (12_288, 3), (19_456, 2
 const DEFAULT: Cost = Cost { memory: 19_456, passes: 2, lanes: 1 };
 const SALT_BYTES: usize = 16;
 const OUTPUT_BYTES: usize = 32;
+const VERSION_LABEL: &str = "portcullis credential version\0";
 
 /// What one verification costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +69,7 @@ pub struct PasswordHash {
     params: Params,
     salt: Vec<u8>,
     output: Vec<u8>,
+    version: Arc<str>,
 }
 
 impl PasswordHash {
@@ -89,7 +94,8 @@ impl PasswordHash {
         if !(8..=64).contains(&salt.len()) || !(16..=64).contains(&output.len()) {
             return Err(PasswordHashError::Length);
         }
-        Ok(Self { cost, params: cost.params(output.len())?, salt, output })
+        let version = self::version(text);
+        Ok(Self { cost, params: cost.params(output.len())?, salt, output, version })
     }
 
     /// A hash of this cost that no password is known for: for users who do not exist.
@@ -99,7 +105,8 @@ impl PasswordHash {
     pub fn unmatchable(cost: Cost, random: &dyn Random) -> Result<Self, PasswordHashError> {
         let salt = random::bytes::<SALT_BYTES>(random)?.to_vec();
         let output = random::bytes::<OUTPUT_BYTES>(random)?.to_vec();
-        Ok(Self { cost, params: cost.params(OUTPUT_BYTES)?, salt, output })
+        let version = version(&STANDARD_NO_PAD.encode(&salt));
+        Ok(Self { cost, params: cost.params(OUTPUT_BYTES)?, salt, output, version })
     }
 
     /// The stored form of a new password, at the default cost.
@@ -120,6 +127,13 @@ impl PasswordHash {
         let Cost { memory, passes, lanes } = DEFAULT;
         let (salt, output) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(output));
         Ok(format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${output}"))
+    }
+
+    /// Tells this stored hash from any other: what tokens name, so that another password ends them. It says nothing about
+    /// the password to whoever does not have the salt.
+    #[must_use]
+    pub const fn version(&self) -> &Arc<str> {
+        &self.version
     }
 
     /// What a verification costs.
@@ -163,6 +177,12 @@ impl std::fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PasswordHash").field("cost", &self.cost).finish_non_exhaustive()
     }
+}
+
+/// 96 bits of a digest, in base64url.
+fn version(stored: &str) -> Arc<str> {
+    let digest = Sha256::new().chain_update(VERSION_LABEL).chain_update(stored).finalize();
+    Arc::from(URL_SAFE_NO_PAD.encode(digest.first_chunk::<12>().copied().unwrap_or_default()))
 }
 
 fn cost(parameters: &str) -> Option<Cost> {

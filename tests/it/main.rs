@@ -36,6 +36,13 @@ mod paths;
 #[cfg(feature = "proxy")]
 mod token_endpoint;
 
+// Refresh tokens: rotation, reuse, grace.
+#[cfg(feature = "proxy")]
+mod refresh;
+// Revocation, introspection, userinfo.
+#[cfg(feature = "proxy")]
+mod revocation;
+
 // The built binary, in a directory of its own.
 #[cfg(feature = "proxy")]
 mod binary;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Compiler;
 use super::scopes::Scopes;
+use super::state;
 use super::values::{Names, items};
 use crate::config::document::Document;
 use crate::config::place::Place;
@@ -17,6 +18,8 @@ use crate::users::{PasswordHash, User, UserStore};
 pub(super) struct Users {
     /// The store; `None` when it cannot be known who there is.
     pub(super) store: Option<UserStore>,
+    /// Whether they are in the state store, so that this file does not know who there is.
+    pub(super) in_state: bool,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
 }
@@ -26,7 +29,8 @@ pub(super) fn compile(
     raw: Option<&RawUsers>,
     scopes: &mut Scopes,
 ) -> Users {
-    let mut users = Users { store: None, problems: Vec::new(), warnings: Vec::new() };
+    let mut users =
+        Users { store: None, in_state: false, problems: Vec::new(), warnings: Vec::new() };
     let place = Place::default().key("users");
     let Some(raw) = raw else {
         // A section that was refused is not one that is absent.
@@ -36,6 +40,17 @@ pub(super) fn compile(
         }
         return users;
     };
+    if raw.database == Some(true) {
+        let at = place.key("database");
+        state::require(compiler, &at, "there is no database for users");
+        if raw.file.is_some() {
+            let message = "users are in the file or in the database, not in both";
+            compiler.document.error(&at, message);
+        }
+        users.store = UserStore::new(Vec::new(), compiler.sources.random()).ok();
+        users.in_state = true;
+        return users;
+    }
     let place = place.key("file");
     let Some(name) = compiler.document.require(raw.file.as_deref(), &place) else { return users };
     let Some(bytes) = compiler.read_private(&place, name) else { return users };

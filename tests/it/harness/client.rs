@@ -178,6 +178,14 @@ impl Response {
         self
     }
 
+    /// Asserts an error of RFC 6749 section 5.2.
+    #[track_caller]
+    pub(crate) fn is_refused(&self, status: u16, code: &str) -> &Self {
+        self.is(status);
+        assert_eq!(self.json()["error"], code, "{}", self.text());
+        self
+    }
+
     /// Asserts a 401 or 403 with this and no other challenge.
     #[track_caller]
     pub(crate) fn is_challenged(&self, status: u16, challenge: &str) -> &Self {

@@ -11,7 +11,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use client::{H2, Response, Wire};
-pub(crate) use gateway::{Edge, edge};
+pub(crate) use gateway::{Edge, Pair, edge};
 pub(crate) use upstream::Behaviour;
 
 /// The host that the edge believes it is.
