@@ -169,7 +169,7 @@ mod tests {
     }
 
     fn hash() -> Arc<PasswordHash> {
-        let cost = Cost { memory: 7_168, passes: 5, lanes: 1 };
+        let cost = Cost::Argon2id { memory: 7_168, passes: 5, lanes: 1 };
         Arc::new(PasswordHash::unmatchable(cost, &OsRandom).unwrap())
     }
 

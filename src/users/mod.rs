@@ -7,5 +7,5 @@ mod password;
 mod store;
 
 pub use hasher::{HashError, HashPool, HashPoolSettings};
-pub use password::{Cost, MAX_PASSWORD_BYTES, PasswordHash, PasswordHashError};
+pub use password::{Algorithm, Cost, MAX_PASSWORD_BYTES, PasswordHash, PasswordHashError};
 pub use store::{User, UserStore, UserStoreError};
