@@ -11,8 +11,12 @@ mod scrypt;
 mod sha512_crypt;
 
 use std::fmt;
+use std::sync::Arc;
 
 use argon2::Block;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -24,6 +28,11 @@ use crate::secret::Secret;
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 
 const SALT_BYTES: usize = 16;
+/// Keeps a version from being the SHA-256 of a stored hash for any other purpose.
+const VERSION_LABEL: &[u8] = b"portcullis credential version 1\0";
+/// 96 bits, which are 16 characters of base64url.
+const VERSION_BYTES: usize = 12;
+
 /// What a stored text says: the cost, the salt and the hash itself.
 type Parts = (Cost, Vec<u8>, Vec<u8>);
 
@@ -32,6 +41,7 @@ pub struct PasswordHash {
     cost: Cost,
     salt: Vec<u8>,
     output: Vec<u8>,
+    version: Arc<str>,
 }
 
 impl PasswordHash {
@@ -49,7 +59,7 @@ impl PasswordHash {
             Algorithm::Sha512Crypt => sha512_crypt::parse(text),
         };
         let (cost, salt, output) = parts.ok_or(PasswordHashError::Form(algorithm))?;
-        Ok(Self { cost: cost.check()?, salt, output })
+        Ok(Self { cost: cost.check()?, salt, output, version: version(text.as_bytes()) })
     }
 
     /// A hash of this cost that no password is known for: for users who do not exist.
@@ -61,7 +71,8 @@ impl PasswordHash {
         let salt = random::bytes::<SALT_BYTES>(random)?.to_vec();
         let mut output = vec![0; cost.algorithm().output_bytes()];
         random.fill(&mut output)?;
-        Ok(Self { cost, salt, output })
+        let version = version(&output);
+        Ok(Self { cost, salt, output, version })
     }
 
     /// The stored form of a new password: argon2id at the default cost.
@@ -103,6 +114,14 @@ impl PasswordHash {
         self.cost.algorithm() != Algorithm::Argon2id
     }
 
+    /// The version of this credential, for tokens to name: 96 bits of a SHA-256 over the stored text, in base64url. Another
+    /// password, or the same one hashed anew, is another version. It tells nothing about the password to anyone who does not
+    /// know the salt, which is why short salts are refused.
+    #[must_use]
+    pub fn version(&self) -> Arc<str> {
+        Arc::clone(&self.version)
+    }
+
     /// Whether this is the password. Takes the arena's memory, which grows to what the hash needs and stays with its owner;
     /// the comparison is in constant time. A password that the algorithm would cut, or not tell from another, does not match.
     ///
@@ -124,6 +143,12 @@ impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PasswordHash").field("cost", &self.cost).finish_non_exhaustive()
     }
+}
+
+fn version(stored: &[u8]) -> Arc<str> {
+    let digest = Sha256::new().chain_update(VERSION_LABEL).chain_update(stored).finalize();
+    let bytes = digest.get(..VERSION_BYTES).unwrap_or_default();
+    Arc::from(URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// A decimal number as programs write it: no sign, no leading zero.
@@ -180,6 +205,7 @@ pub(super) mod tests {
         "pbkdf2_sha256$1000$seasalt9Kq2ZpB$VpmWMDBYMfErosBZYgSz2AH8117DV+oU5ipQUWio4NI=",
         "$6$rounds=1000$saltstring$YiR6NSM0LQXmu7vAhkMXfkdYk7qtFouVx1Mdr3HmzXspT8kONjlpU3CsV7ezCB62uXJoAdaagsH4ck7/tB9js.",
     ];
+    const ARGON2ID: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
     pub(super) fn matches(stored: &str, password: &str) -> bool {
         let hash = PasswordHash::parse(stored).unwrap();
@@ -262,6 +288,18 @@ pub(super) mod tests {
         }
         let absurd = PasswordHash::unmatchable(Cost::Bcrypt { exponent: 31 }, &OsRandom);
         assert!(matches!(absurd, Err(PasswordHashError::Cost(Algorithm::Bcrypt))));
+    }
+
+    #[test]
+    fn a_version_is_of_the_stored_text_and_of_nothing_else() {
+        let of = |text: &str| PasswordHash::parse(text).unwrap().version();
+        // SHA-256 of the label and the text, by another program.
+        assert_eq!(&*of(ARGON2ID), "ImgqLqNlpD5dRjG7");
+        assert_eq!(of(ARGON2ID), of(ARGON2ID));
+        let salted = ARGON2ID.replacen("AAAA", "AAAB", 1);
+        assert_ne!(of(ARGON2ID), of(&salted), "the same password hashed anew is another version");
+        let dummy = || PasswordHash::unmatchable(Cost::default(), &OsRandom).unwrap().version();
+        assert_ne!(dummy(), dummy());
     }
 
     #[test]
