@@ -263,7 +263,7 @@ fn unavailable(why: HashError) -> Answer {
     );
     match why {
         HashError::Busy => answer.with(RETRY_AFTER, HeaderValue::from_static("1")),
-        HashError::Stopped => answer,
+        HashError::TooLong | HashError::Stopped => answer,
     }
 }
 
