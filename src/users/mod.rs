@@ -3,6 +3,7 @@
 //! Where users are kept is read by `config`; what a login may be worth is decided in `grants`. Nothing here answers a request.
 
 mod hasher;
+pub mod import;
 mod password;
 mod store;
 
