@@ -233,7 +233,7 @@ section! {
     RawUser {
         /// The subject of the tokens and the value of `X-User`.
         name: String,
-        /// PHC text, as `hash-password` prints it.
+        /// argon2id as PHC text, as `hash-password` prints it; or bcrypt, scrypt, Django's PBKDF2 or sha512-crypt from elsewhere.
         password: String,
         /// What the user may do.
         scopes: List<String>,

@@ -161,7 +161,7 @@ pub(super) fn busy(why: HashError) -> Answer {
     );
     match why {
         HashError::Busy => answer.with(RETRY_AFTER, HeaderValue::from_static("1")),
-        HashError::Stopped => answer,
+        HashError::TooLong | HashError::Stopped => answer,
     }
 }
 

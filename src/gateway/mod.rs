@@ -171,7 +171,7 @@ impl Gateway {
             users: active
                 .map(|user| {
                     let scope = catalogue.bits(&user.scope);
-                    let credential = Arc::clone(user.password.version());
+                    let credential = user.password.version();
                     (user.name.clone(), HeldUser { scope, credential })
                 })
                 .collect(),

@@ -99,7 +99,7 @@ impl Rehearsal {
             Persona::User(name) => {
                 let user = self.gateway.users.find(name);
                 let user = user.ok_or_else(|| SceneError::User(name.clone()))?;
-                (user.name.clone(), user.scope.clone(), Arc::clone(user.password.version()))
+                (user.name.clone(), user.scope.clone(), user.password.version())
             }
         };
         let shared = &self.gateway.shared;

@@ -47,7 +47,7 @@ impl<'a> Accounts<'a> {
                 password: Arc::clone(&user.password),
                 scope: user.scope.clone(),
                 disabled: user.disabled,
-                credential: Arc::clone(user.password.version()),
+                credential: user.password.version(),
             }));
         };
         // A name that nobody can have is not asked for.

@@ -124,6 +124,10 @@ fn secret(compiler: &mut Compiler<'_>, place: &Place, raw: &RawClient) -> Option
             bytes.map(ClientSecret::Sha256)
         }
         (None, Some(text)) => match PasswordHash::parse(text) {
+            Ok(parsed) if parsed.is_legacy() => {
+                document.error(&hash, "a client's secret is hashed with argon2id (`portcullis hash-password` makes such a hash)");
+                None
+            }
             Ok(parsed) => Some(ClientSecret::Hash(Arc::new(parsed))),
             Err(error) => {
                 document.error(&hash, error.to_string());

@@ -12,7 +12,7 @@ use crate::config::problem::Problem;
 use crate::config::raw::{RawUser, RawUserFile, RawUsers};
 use crate::oauth::subject::Subject;
 use crate::random::Random;
-use crate::users::{PasswordHash, User, UserStore};
+use crate::users::{Algorithm, PasswordHash, User, UserStore};
 
 /// The users, and what was said about their file.
 pub(super) struct Users {
@@ -74,9 +74,15 @@ fn store(
     let list = document.require(raw.users.as_ref(), &root)?;
     let mut names = Names::default();
     let mut users = Vec::new();
+    let mut legacy = Vec::new();
     for (place, raw) in items(Some(list), &root) {
-        users.extend(user(document, &place, raw, &mut names, scopes));
+        let Some(user) = user(document, &place, raw, &mut names, scopes) else { continue };
+        if user.password.is_legacy() {
+            legacy.push((place.key("password"), user.password.cost().algorithm()));
+        }
+        users.push(user);
     }
+    warn_of_legacy(document, &legacy);
     match UserStore::new(users, random) {
         Ok(store) => {
             if store.mixed_parameters() {
@@ -93,6 +99,17 @@ fn store(
             None
         }
     }
+}
+
+/// One warning at the first of them: all of them would bury every other line of the report.
+fn warn_of_legacy(document: &mut Document, legacy: &[(Place, Algorithm)]) {
+    let Some((place, algorithm)) = legacy.first() else { return };
+    let message = match legacy.len() {
+        1 => format!("this password is hashed with {algorithm} instead of argon2id"),
+        count => format!("{count} passwords are not hashed with argon2id; this one is {algorithm}"),
+    };
+    let hint = "only users in the database get a new hash when they log in; here, put in what `portcullis hash-password` prints";
+    document.warn(place, message, Some(hint));
 }
 
 fn user(
