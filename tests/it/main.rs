@@ -60,3 +60,6 @@ mod metrics;
 // What Prometheus says about the metrics.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod promtool;
+// A PostgreSQL of the test's own, and ways to it that can be cut.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod databases;

@@ -4,7 +4,11 @@
 pub(crate) mod captured;
 pub(crate) mod client;
 pub(crate) mod gateway;
+#[cfg(feature = "external-tests")]
+pub(crate) mod postgres;
 pub(crate) mod process;
+#[cfg(feature = "external-tests")]
+pub(crate) mod relay;
 pub(crate) mod tokens;
 pub(crate) mod upstream;
 
