@@ -63,3 +63,6 @@ mod promtool;
 // A PostgreSQL of the test's own, and ways to it that can be cut.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod databases;
+// `kill -9` in the middle of everything.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod crash;

@@ -5,6 +5,8 @@ pub(crate) mod captured;
 pub(crate) mod client;
 pub(crate) mod gateway;
 #[cfg(feature = "external-tests")]
+pub(crate) mod node;
+#[cfg(feature = "external-tests")]
 pub(crate) mod postgres;
 pub(crate) mod process;
 #[cfg(feature = "external-tests")]
