@@ -66,3 +66,6 @@ mod databases;
 // `kill -9` in the middle of everything.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod crash;
+// The sync before the answer.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod durability;
