@@ -69,3 +69,6 @@ mod crash;
 // The sync before the answer.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod durability;
+// Three nodes on one database.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod fleet;

@@ -12,6 +12,7 @@ use crate::binary::Site;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node {
     edge: SocketAddr,
+    admin: SocketAddr,
 }
 
 /// What a login or a refresh gives.
@@ -24,7 +25,7 @@ pub(crate) struct Pair {
 impl Running {
     /// The node that clients see.
     pub(crate) const fn node(&self) -> Node {
-        Node { edge: self.edge }
+        Node { edge: self.edge, admin: self.admin }
     }
 
     /// Ends it with SIGKILL, wherever it is.
@@ -56,6 +57,12 @@ impl Node {
     /// Asks the application for something, through the edge.
     pub(crate) async fn get(self, path: &str, token: &str) -> Option<Response> {
         ask(self.edge, get(path, token)).await
+    }
+
+    /// The status of the operator's question whether it is ready.
+    pub(crate) async fn readiness(self) -> Option<u16> {
+        let request = "GET /readyz HTTP/1.1\r\nHost: admin\r\n\r\n".to_owned();
+        ask(self.admin, request).await.map(|answer| answer.status)
     }
 }
 
