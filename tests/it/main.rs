@@ -72,3 +72,6 @@ mod durability;
 // Three nodes on one database.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod fleet;
+// The OAuth clients of Node.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod node_clients;
