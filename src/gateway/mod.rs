@@ -34,7 +34,7 @@ use crate::observe::{AccessLog, Metrics};
 use crate::random::Random;
 use crate::route::host::Host;
 use crate::route::table::RouteTable;
-use crate::state::{State, StateSettings, StoreError};
+use crate::state::{Mirror, State, StateSettings, StoreError};
 use crate::token::{Issuer, TokenCache, Verifier};
 use crate::users::{HashPool, HashPoolSettings, UserStore};
 
@@ -127,6 +127,8 @@ pub enum StartError {
 pub struct Gateway {
     generation: u64,
     shared: Arc<Shared>,
+    /// What is revoked, where state is kept; a rehearsal asks nobody.
+    mirror: Option<Arc<Mirror>>,
     identity: Arc<Identity>,
     trusted_proxies: TrustedProxies,
     catalogue: Arc<Catalogue>,
@@ -193,6 +195,7 @@ impl Gateway {
         let ring = &tokens.keys;
         Self {
             generation,
+            mirror: shared.state.as_ref().map(|state| Arc::clone(state.mirror())),
             shared,
             identity: Arc::new(config.identity),
             trusted_proxies: config.trusted_proxies,

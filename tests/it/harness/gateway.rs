@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use super::captured::Captured;
 use super::tokens::Mint;
 use super::upstream::Upstream;
-use super::{Behaviour, H2, HOST, Response, Wire, within};
+use super::{Behaviour, H2, HOST, Response, Wire};
 
 /// The password of every user, and its hash: hashing it anew would decide how long the tests take.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -158,13 +158,8 @@ impl EdgeBuilder {
                 .unwrap();
         if let Some(state) = &config.state {
             shared = shared.with_state(state).unwrap();
-            let mirror = Arc::clone(shared.state.as_ref().unwrap().mirror());
-            within(async {
-                while !mirror.is_current() {
-                    tokio::task::yield_now().await
-                }
-            })
-            .await;
+            let state = shared.state.as_ref().unwrap();
+            assert!(state.filled(Duration::from_secs(20)).await);
         }
         let shared = Arc::new(shared);
         let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));
