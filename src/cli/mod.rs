@@ -4,6 +4,7 @@
 //! work; 2 the configuration, or the command line, is invalid.
 
 mod check;
+mod clients;
 #[cfg(feature = "proxy")]
 mod demo;
 mod explain;
@@ -50,6 +51,9 @@ enum Command {
     Explain(explain::Explain),
     /// Read a password and print its argon2id hash for the user file.
     HashPassword,
+    /// OAuth clients.
+    #[command(subcommand)]
+    Clients(clients::Clients),
     /// Signing keys.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -77,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Check { config, format } => check::check(&config, format),
         Command::Explain(explain) => explain.run(),
         Command::HashPassword => password::hash_password(),
+        Command::Clients(clients) => clients.run(),
         Command::Keys(keys) => keys.run(),
         Command::Token(token) => token.run(),
         #[cfg(feature = "proxy")]

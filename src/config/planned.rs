@@ -17,7 +17,6 @@ const PLANNED: &[&str] = &[
     "tokens.endpoints.userinfo",
     "tokens.endpoints.metadata",
     "users.database",
-    "clients[].networks",
     "clients[].issuers",
     "login.per_user",
     "login.per_address",
@@ -38,7 +37,7 @@ const PLANNED: &[&str] = &[
 ];
 
 /// Grants of OAuth 2.0 that the design names.
-pub(super) const PLANNED_GRANTS: &[&str] = &["refresh_token", "client_credentials"];
+pub(super) const PLANNED_GRANTS: &[&str] = &["refresh_token"];
 
 /// What is said about any of them.
 pub(super) fn message(name: &str) -> String {
@@ -69,7 +68,7 @@ mod tests {
     fn planned_keys_are_known_only_in_their_place() {
         let root = Place::default();
         assert!(is_planned(&root.key("state")));
-        assert!(is_planned(&root.key("clients").index(3).key("networks")));
+        assert!(is_planned(&root.key("clients").index(3).key("issuers")));
         assert!(is_planned(&root.key("upstreams").key("shop").key("health")));
         assert!(!is_planned(&root.key("routes").index(0).key("health")));
         assert!(!is_planned(&root.key("refresh")));

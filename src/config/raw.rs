@@ -205,7 +205,7 @@ section! {
         id: String,
         /// The client of requests that name none. Default: false; one at most.
         default: bool,
-        /// `password`.
+        /// `password`, `client_credentials`.
         grants: List<String>,
         /// What its tokens may carry at most.
         scopes: List<String>,
@@ -213,6 +213,8 @@ section! {
         secret_sha256: String,
         /// argon2id of a chosen secret, PHC text.
         secret_hash: String,
+        /// Addresses and networks that it may ask from. Default: anywhere.
+        networks: List<String>,
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod discovery;
 pub mod token;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,6 +37,8 @@ pub struct EndpointRequest {
     pub query: Option<String>,
     /// The whole body.
     pub body: Bytes,
+    /// The client's address, as far as it is believed.
+    pub client: IpAddr,
 }
 
 /// An answer, and what happened for the operator's eyes.

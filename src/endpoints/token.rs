@@ -11,7 +11,8 @@ use crate::answer::Answer;
 use crate::clock::Timestamp;
 use crate::endpoints::{EndpointRequest, Outcome, Served, wrong_method};
 use crate::grants::{
-    self, ClientError, ClientRegistry, GrantType, PasswordError, PasswordRequest, authenticate,
+    self, ClientCredentialsError, ClientCredentialsRequest, ClientError, ClientRegistry, GrantType,
+    PasswordError, PasswordRequest, authenticate,
 };
 use crate::oauth::basic::Basic;
 use crate::oauth::error::ErrorCode;
@@ -81,7 +82,8 @@ async fn exchange(
     }
     let form = Form::parse(&request.body).map_err(|_| Failure::Form)?;
     let basic = Basic::of(&request.headers);
-    let client = authenticate(services.clients, basic, &form, services.hashes).await?;
+    let TokenServices { clients, hashes, .. } = services;
+    let client = authenticate(clients, basic, &form, hashes, request.client).await?;
     outcome.client_id = Some(client.id.clone());
     let name = form.value("grant_type").ok_or(Failure::NoGrantType)?;
     let grant_type = GrantType::parse(name).ok_or(Failure::GrantType)?;
@@ -89,8 +91,11 @@ async fn exchange(
     let grant = match grant_type {
         GrantType::Password => {
             let request = PasswordRequest::parse(&form)?;
-            let TokenServices { users, catalogue, hashes, .. } = services;
+            let TokenServices { users, catalogue, .. } = services;
             grants::exchange(request, client, users, catalogue, hashes).await?
+        }
+        GrantType::ClientCredentials => {
+            ClientCredentialsRequest::parse(&form)?.exchange(client, services.catalogue)?
         }
     };
     outcome.subject = Some(grant.subject().clone());
@@ -150,6 +155,7 @@ enum Failure {
     GrantType,
     Client(ClientError),
     Password(PasswordError),
+    ClientCredentials(ClientCredentialsError),
     Internal,
 }
 
@@ -165,6 +171,12 @@ impl From<PasswordError> for Failure {
     }
 }
 
+impl From<ClientCredentialsError> for Failure {
+    fn from(error: ClientCredentialsError) -> Self {
+        Self::ClientCredentials(error)
+    }
+}
+
 impl Failure {
     /// The id in the log and the metric.
     const fn id(self) -> &'static str {
@@ -176,14 +188,19 @@ impl Failure {
             Self::NoGrantType => "no_grant_type",
             Self::GrantType => "unsupported_grant_type",
             Self::Client(ClientError::Unknown) => "invalid_client",
+            Self::Client(ClientError::Network) => "client_network",
             Self::Client(ClientError::TwoMethods) => "two_client_methods",
             Self::Client(ClientError::Hash(_)) | Self::Password(PasswordError::Hash(_)) => {
                 "throttled"
             }
             Self::Password(PasswordError::Missing) => "no_credentials",
             Self::Password(PasswordError::TooLong) => "too_long",
-            Self::Password(PasswordError::Scope) => "invalid_scope",
-            Self::Password(PasswordError::Unauthorized) => "unauthorized_client",
+            Self::Password(PasswordError::Scope)
+            | Self::ClientCredentials(ClientCredentialsError::Scope) => "invalid_scope",
+            Self::Password(PasswordError::Unauthorized)
+            | Self::ClientCredentials(ClientCredentialsError::Unauthorized) => {
+                "unauthorized_client"
+            }
             Self::Password(PasswordError::Refused) => "invalid_grant",
             Self::Internal => "internal_error",
         }
@@ -217,7 +234,7 @@ impl Failure {
             Self::Client(ClientError::TwoMethods) => {
                 error(bad, Code::InvalidRequest, "the client authenticates in more than one way")
             }
-            Self::Client(ClientError::Unknown) => {
+            Self::Client(ClientError::Unknown | ClientError::Network) => {
                 let answer = error(
                     StatusCode::UNAUTHORIZED,
                     Code::InvalidClient,
@@ -234,10 +251,12 @@ impl Failure {
             Self::Password(PasswordError::Missing) => {
                 error(bad, Code::InvalidRequest, "username and password are required")
             }
-            Self::Password(PasswordError::Scope) => {
+            Self::Password(PasswordError::Scope)
+            | Self::ClientCredentials(ClientCredentialsError::Scope) => {
                 error(bad, Code::InvalidScope, "nothing of the requested scope can be granted")
             }
-            Self::Password(PasswordError::Unauthorized) => {
+            Self::Password(PasswordError::Unauthorized)
+            | Self::ClientCredentials(ClientCredentialsError::Unauthorized) => {
                 error(bad, Code::UnauthorizedClient, "the client may not use this grant")
             }
             // Nobody has a name or password of that length: the same answer as for any other that is wrong.

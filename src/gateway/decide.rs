@@ -205,7 +205,7 @@ impl Gateway {
         let held = self.catalogue.bits(token.scope());
         let client = token.client_id().and_then(|client| self.holders.clients.get(client));
         let client = client.ok_or(Refusal::Token(Reason::Revoked))?;
-        let subject = match token.subject().as_str().strip_prefix(CLIENT_PREFIX) {
+        let subject = match token.subject().as_client() {
             Some(id) => self.holders.clients.get(id),
             None => self.holders.users.get(token.subject()),
         };
@@ -259,9 +259,6 @@ impl Gateway {
         Permit { route, token, fresh, target: forwarded, host: target.host.to_string(), edits }
     }
 }
-
-/// Marks a machine client's subject (RFC 9068 section 5).
-const CLIENT_PREFIX: &str = "client:";
 
 fn refused(error: TargetError) -> Denial {
     Denial::new(match error {

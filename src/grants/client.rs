@@ -4,8 +4,10 @@
 //! one; a request that names a client never falls back to it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -21,11 +23,13 @@ use crate::users::{HashError, HashPool, MAX_PASSWORD_BYTES, PasswordHash};
 pub enum GrantType {
     /// Resource owner password credentials (RFC 6749 section 4.3).
     Password,
+    /// Client credentials (RFC 6749 section 4.4).
+    ClientCredentials,
 }
 
 impl GrantType {
     /// Every grant, in the order of the documentation.
-    pub const ALL: [Self; 1] = [Self::Password];
+    pub const ALL: [Self; 2] = [Self::Password, Self::ClientCredentials];
 
     /// Reads a `grant_type`: exact and case-sensitive.
     #[must_use]
@@ -38,6 +42,7 @@ impl GrantType {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Password => "password",
+            Self::ClientCredentials => "client_credentials",
         }
     }
 }
@@ -66,6 +71,18 @@ pub struct Client {
     pub grants: Vec<GrantType>,
     /// The most that tokens issued through it may have.
     pub scope: Scope,
+    /// The only networks that it may ask from; anywhere when there is no such list.
+    pub networks: Option<Vec<IpNet>>,
+}
+
+impl Client {
+    /// Whether it may ask from this address. An IPv4 address in IPv6 clothes is compared as what it is.
+    #[must_use]
+    pub fn is_at_home(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let Some(networks) = &self.networks else { return true };
+        networks.iter().any(|network| network.contains(&address))
+    }
 }
 
 /// All clients.
@@ -133,7 +150,8 @@ pub enum ClientRegistryError {
 /// Finds out which client asks.
 ///
 /// A public client may send an empty secret; one that sends another is mistaken about what it is, and is refused. Equal work
-/// is done for a wrong secret and a right one; ids are no secrets, so unknown ones are answered at once.
+/// is done for a wrong secret and a right one; ids are no secrets, so unknown ones are answered at once, and so is a client
+/// that asks from outside its networks.
 ///
 /// # Errors
 /// [`ClientError`].
@@ -142,7 +160,12 @@ pub async fn authenticate<'a>(
     basic: Basic,
     form: &Form,
     hashes: &HashPool,
+    address: IpAddr,
 ) -> Result<&'a Client, ClientError> {
+    let default = || {
+        let client = clients.default_client().ok_or(ClientError::Unknown)?;
+        if client.is_at_home(address) { Ok(client) } else { Err(ClientError::Network) }
+    };
     let posted = form.names("client_secret") || form.names("client_id");
     let readings = match basic {
         Basic::Malformed => return Err(ClientError::Unknown),
@@ -169,17 +192,22 @@ pub async fn authenticate<'a>(
                 vec![BasicCredential { id: id.to_owned(), secret }]
             }
             (None, Some(_)) => return Err(ClientError::Unknown),
-            (None, None) => return clients.default_client().ok_or(ClientError::Unknown),
+            (None, None) => return default(),
         },
-        Basic::Absent => return clients.default_client().ok_or(ClientError::Unknown),
+        Basic::Absent => return default(),
     };
+    let mut refusal = ClientError::Unknown;
     for reading in &readings {
         let Some(client) = clients.find(&reading.id) else { continue };
+        if !client.is_at_home(address) {
+            refusal = ClientError::Network;
+            continue;
+        }
         if proves(client, &reading.secret, hashes).await? {
             return Ok(client);
         }
     }
-    Err(ClientError::Unknown)
+    Err(refusal)
 }
 
 async fn proves(client: &Client, secret: &Secret, hashes: &HashPool) -> Result<bool, ClientError> {
@@ -199,6 +227,9 @@ pub enum ClientError {
     /// None is named and none is the default; or the one named is unknown, or did not prove itself.
     #[error("the client is unknown or did not prove itself")]
     Unknown,
+    /// It asks from outside its networks. It is told that it is unknown.
+    #[error("the client asks from outside its networks")]
+    Network,
     /// More than one way of proving it in one request (RFC 6749 section 2.3).
     #[error("the client authenticates in more than one way")]
     TwoMethods,
@@ -213,13 +244,16 @@ mod tests {
 
     fn client(id: &str, default: bool, secret: ClientSecret) -> Client {
         let (id, scope) = (ClientId::parse(id).unwrap(), Scope::default());
-        Client { id, default, secret, grants: vec![GrantType::Password], scope }
+        let grants = vec![GrantType::Password];
+        Client { id, default, secret, grants, scope, networks: None }
     }
 
     #[test]
     fn a9_grant_types_are_exact() {
-        assert_eq!(GrantType::parse("password"), Some(GrantType::Password));
-        for bad in ["Password", "password ", "", "refresh_token"] {
+        for grant in GrantType::ALL {
+            assert_eq!(GrantType::parse(grant.name()), Some(grant));
+        }
+        for bad in ["client-credentials", "Password", "password ", "", "refresh_token"] {
             assert_eq!(GrantType::parse(bad), None, "{bad:?}");
         }
     }
@@ -233,5 +267,24 @@ mod tests {
         assert!(
             ClientRegistry::new(vec![client("a", true, ClientSecret::Sha256([0; 32]))]).is_err()
         );
+    }
+
+    #[test]
+    fn a_client_is_at_home_only_in_its_networks() {
+        let mut nightly = client("nightly", false, ClientSecret::Sha256([0; 32]));
+        assert!(nightly.is_at_home([203, 0, 113, 9].into()), "without a list, anywhere");
+        let networks = ["10.20.0.0/16", "fd00::/8"].map(|text| text.parse().unwrap());
+        nightly.networks = Some(networks.to_vec());
+        for (address, at_home) in [
+            ("10.20.255.1", true),
+            ("10.21.0.1", false),
+            ("::ffff:10.20.0.1", true),
+            ("::ffff:10.21.0.1", false),
+            ("::10.20.0.1", false),
+            ("fd00::1", true),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(nightly.is_at_home(address.parse().unwrap()), at_home, "{address}");
+        }
     }
 }

@@ -4,11 +4,13 @@
 //! Nothing here knows HTTP statuses: `endpoints` puts outcomes into words.
 
 mod client;
+mod client_credentials;
 mod issue;
 mod password;
 
 pub use client::{
     Client, ClientError, ClientRegistry, ClientRegistryError, ClientSecret, GrantType, authenticate,
 };
+pub use client_credentials::{ClientCredentialsError, ClientCredentialsRequest};
 pub use issue::{Grant, issue};
 pub use password::{PasswordError, PasswordRequest, exchange};

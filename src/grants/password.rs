@@ -143,7 +143,8 @@ mod tests {
 
     fn client(grants: Vec<GrantType>) -> Client {
         let (id, scope) = (ClientId::parse("web").unwrap(), Scope::parse("b c").unwrap());
-        Client { id, default: true, secret: ClientSecret::Public, grants, scope }
+        let secret = ClientSecret::Public;
+        Client { id, default: true, secret, grants, scope, networks: None }
     }
 
     impl Stage {

@@ -1,6 +1,6 @@
 //! Pingora's hooks: each reads what it needs off the session, asks a module that knows no sockets, and does what it says.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,7 +126,9 @@ impl EdgeProxy {
         };
         let head = session.req_header();
         let (method, headers) = (head.method.clone(), head.headers.clone());
-        let request = EndpointRequest { method, headers, query, body };
+        // Always known by now; the address of nobody is in no network that a client is bound to.
+        let client = exchange.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let request = EndpointRequest { method, headers, query, body, client };
         let served = exchange.gateway.serve(endpoint, &request).await;
         exchange.fate = Fate::Served(Some(served.outcome));
         served.answer

@@ -36,6 +36,10 @@ mod paths;
 #[cfg(feature = "proxy")]
 mod token_endpoint;
 
+// A program's own token.
+#[cfg(feature = "proxy")]
+mod machine_clients;
+
 // The built binary, in a directory of its own.
 #[cfg(feature = "proxy")]
 mod binary;

@@ -31,7 +31,7 @@ use super::{Behaviour, H2, HOST, Response, Wire};
 /// The password of every user, and its hash: hashing it anew would decide how long the tests take.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y8ULCxuZF+euIxXMn1kDjA$qrWgsYVTcWJIrQJB5fTPl8R6NlYcpm3u5ko/xlzqy3E";
-/// The secret of the client `vault`, and its SHA-256.
+/// The secret of every client that has one.
 pub(crate) const VAULT_SECRET: &str = "s3cret+/%:vault";
 
 /// The point at which every edge starts.
@@ -171,6 +171,8 @@ clients:
   - {{ id: web, default: true, grants: [password], scopes: [admin, 'notes:read', 'notes:write'] }}
   - {{ id: reader, grants: [password], scopes: ['notes:read'] }}
   - {{ id: vault, grants: [password], scopes: ['notes:read'], secret_sha256: {digest} }}
+  - {{ id: nightly, grants: [client_credentials], scopes: [admin, 'notes:read'], secret_sha256: {digest} }}
+  - {{ id: remote, grants: [client_credentials, password], scopes: ['notes:read'], secret_sha256: {digest}, networks: [10.20.0.0/16] }}
 upstreams:
   app: {{ servers: ['{upstream}']{upstream_more} }}
 routes:{routes}
