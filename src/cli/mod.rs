@@ -10,6 +10,8 @@ mod demo;
 mod explain;
 mod keys;
 mod password;
+#[cfg(unix)]
+mod rotate;
 #[cfg(feature = "proxy")]
 mod run;
 mod token;

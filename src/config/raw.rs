@@ -115,8 +115,10 @@ section! {
         access: RawAccess,
         /// Where the own endpoints are.
         endpoints: RawEndpoints,
-        /// Signing and verifying keys. Exactly one with `use: sign`.
+        /// Signing and verifying keys.
         keys: List<RawKey>,
+        /// A folder with the keys and `keys.yaml`, which lists them, instead of `keys`.
+        key_folder: String,
     }
 }
 
@@ -141,6 +143,14 @@ section! {
 }
 
 section! {
+    /// The list of a folder's keys.
+    RawKeyFolder {
+        /// As `tokens.keys`; files are relative to the folder.
+        keys: List<RawKey>,
+    }
+}
+
+section! {
     /// One key.
     RawKey {
         /// The `kid`.
@@ -153,6 +163,8 @@ section! {
         secret: RawSecret,
         /// `sign` (signs and verifies) or `verify`.
         r#use: String,
+        /// RFC 3339 time from which a key signs. Of those that have begun, the one that began last signs.
+        from: String,
         /// RFC 3339 time after which the key verifies nothing.
         until: String,
     }

@@ -187,7 +187,8 @@ impl Gateway {
                 token::serve(&services, request, self.shared.clock.now()).await
             }
             Endpoint::Jwks => {
-                Served::from(discovery::jwks(&self.keys, &request.method, self.now()))
+                let EndpointRequest { method, headers, .. } = request;
+                Served::from(discovery::jwks(&self.keys, method, headers, self.now()))
             }
         }
     }

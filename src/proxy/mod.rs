@@ -124,7 +124,11 @@ impl Server {
                 let bound = Listener::bind(address, None).await;
                 let bound = bound.map_err(|cause| BindError { address, cause })?;
                 let guests = Connections::new(Arc::clone(&shared.clock));
-                let admin = Admin { shared: Arc::clone(&shared), draining: Arc::clone(&draining) };
+                let admin = Admin {
+                    live: Arc::clone(&live),
+                    shared: Arc::clone(&shared),
+                    draining: Arc::clone(&draining),
+                };
                 Some((bound, Arc::new(admin), guests))
             }
         };

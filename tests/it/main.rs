@@ -49,6 +49,9 @@ mod cli;
 // `portcullis run`: start, reload, drain.
 #[cfg(feature = "proxy")]
 mod process;
+// Signing keys, from the first to the last token.
+#[cfg(feature = "proxy")]
+mod key_rotation;
 // TLS, and HTTP/2 in it.
 #[cfg(feature = "proxy")]
 mod tls;

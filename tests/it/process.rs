@@ -14,16 +14,16 @@ use super::harness::upstream::Upstream;
 use super::harness::{Behaviour, Response, Wire, within};
 
 /// The running binary. It is killed when dropped.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
-    edge: SocketAddr,
+    pub(crate) edge: SocketAddr,
     admin: SocketAddr,
 }
 
 impl Running {
     /// Starts it and waits until it listens.
-    async fn start(site: &Site) -> Self {
+    pub(crate) async fn start(site: &Site) -> Self {
         Self::started(site.command(&["run", "-c", "portcullis.yaml"]).into()).await
     }
 
@@ -37,12 +37,12 @@ impl Running {
     }
 
     /// Waits for this line of its log.
-    async fn says(&mut self, message: &str) -> Value {
+    pub(crate) async fn says(&mut self, message: &str) -> Value {
         logged(&mut self.log, message).await
     }
 
     /// Sends it a signal.
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().expect("it has ended");
         let kill = format!("kill -s {name} {pid}");
         assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
@@ -53,11 +53,11 @@ impl Running {
     }
 
     /// One GET on a connection of its own.
-    async fn get(&self, path: &str, token: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Response {
         Wire::connect(self.edge).await.ask(get(path, token)).await
     }
 
-    async fn login(&self, user: &str) -> String {
+    pub(crate) async fn login(&self, user: &str) -> String {
         let password = PASSWORD.replace(' ', "+");
         let form = format!("grant_type=password&username={user}&password={password}");
         let length = form.len();
@@ -72,9 +72,13 @@ impl Running {
 
     /// Whether the metrics have this line.
     async fn counts(&self, line: &str) -> bool {
+        self.metrics().await.lines().any(|own| own == line)
+    }
+
+    /// The metrics' text.
+    pub(crate) async fn metrics(&self) -> String {
         let request = "GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n";
-        let metrics = Wire::connect(self.admin).await.ask(request).await.text();
-        metrics.lines().any(|own| own == line)
+        Wire::connect(self.admin).await.ask(request).await.text()
     }
 }
 

@@ -1,4 +1,5 @@
-//! Tokens: who we are to those who read them, how long they live, and where the own endpoints are. The keys are in `keys`.
+//! Tokens: who we are to those who read them, how long they live, and where the own endpoints are. The keys are in `keys`
+//! and `key_folder`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,14 +7,16 @@ use std::time::Duration;
 use http::Uri;
 
 use super::Compiler;
-use super::keys;
+use super::key_folder;
+use super::keys::{self, Terms};
 use super::routes::Routes;
 use super::values::{duration, items};
 use crate::config::document::Document;
-use crate::config::model::{Endpoints, Tokens};
+use crate::config::model::{Endpoints, KeyFolder, Tokens};
 use crate::config::place::Place;
 use crate::config::problem::quoted;
-use crate::config::raw::{List, RawEndpoints, RawTokens};
+use crate::config::raw::{List, RawAccess, RawEndpoints, RawTokens};
+use crate::keys::KeyRing;
 use crate::route::host::{Host, HostPattern};
 use crate::route::pattern::{PathPattern, Segment};
 
@@ -26,19 +29,10 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawTokens>) -> O
     let raw = compiler.document.require(raw, &root)?;
     let issuer = issuer(compiler, &root.key("issuer"), raw.issuer.as_deref());
     let audience = audience(compiler, &root.key("audience"), raw.audience.as_deref());
-    let access = raw.access.as_ref();
-    let place = root.key("access");
-    let lifetime = whole_seconds(compiler, &place.key("lifetime"), |document, place| {
-        let raw = access.and_then(|access| access.lifetime.as_ref());
-        duration(document, place, raw, 900 * SECOND, SECOND..=MAX_LIFETIME)
-    });
-    let leeway = whole_seconds(compiler, &place.key("leeway"), |document, place| {
-        let raw = access.and_then(|access| access.leeway.as_ref());
-        duration(document, place, raw, 30 * SECOND, Duration::ZERO..=MAX_LEEWAY)
-    });
+    let (lifetime, leeway) = times(compiler, &root.key("access"), raw.access.as_ref());
     let hosts = hosts(compiler, &root.key("hosts"), raw.hosts.as_ref());
     let endpoints = endpoints(compiler, &root.key("endpoints"), raw.endpoints.as_ref());
-    let keys = keys::compile(compiler, &root.key("keys"), raw.keys.as_ref());
+    let keys = ring(compiler, &root, raw, lifetime.saturating_add(leeway));
     Some(Tokens {
         issuer: issuer?,
         audience: audience?,
@@ -48,6 +42,55 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawTokens>) -> O
         keys: Arc::new(keys?),
         endpoints,
     })
+}
+
+/// What a rotation must know.
+pub(super) fn list_keys(compiler: &mut Compiler<'_>, raw: Option<&RawTokens>) -> Option<KeyFolder> {
+    let root = Place::default().key("tokens");
+    let raw = compiler.document.require(raw, &root)?;
+    let place = root.key("key_folder");
+    let folder = compiler.document.require(raw.key_folder.as_deref(), &place)?;
+    let (lifetime, leeway) = times(compiler, &root.key("access"), raw.access.as_ref());
+    Some(key_folder::list(compiler, &place, folder, lifetime.saturating_add(leeway)))
+}
+
+/// The keys, from the one place that names them.
+fn ring(
+    compiler: &mut Compiler<'_>,
+    root: &Place,
+    raw: &RawTokens,
+    outlives: Duration,
+) -> Option<KeyRing> {
+    let (keys_at, folder_at) = (root.key("keys"), root.key("key_folder"));
+    match (&raw.keys, &raw.key_folder) {
+        (Some(_), Some(_)) => {
+            compiler.document.error(&folder_at, "either `keys` or `key_folder`, not both");
+            None
+        }
+        (None, Some(folder)) => key_folder::compile(compiler, &folder_at, folder, outlives),
+        (None, None) if compiler.document.is_pruned(&folder_at) => None,
+        (keys, None) => {
+            let terms = Terms { outlives, swept: false };
+            keys::compile(compiler, &keys_at, keys.as_ref(), terms)
+        }
+    }
+}
+
+/// How long a token lives, and how far clocks may differ.
+fn times(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    access: Option<&RawAccess>,
+) -> (Duration, Duration) {
+    let lifetime = whole_seconds(compiler, &place.key("lifetime"), |document, place| {
+        let raw = access.and_then(|access| access.lifetime.as_ref());
+        duration(document, place, raw, 900 * SECOND, SECOND..=MAX_LIFETIME)
+    });
+    let leeway = whole_seconds(compiler, &place.key("leeway"), |document, place| {
+        let raw = access.and_then(|access| access.leeway.as_ref());
+        duration(document, place, raw, 30 * SECOND, Duration::ZERO..=MAX_LEEWAY)
+    });
+    (lifetime, leeway)
 }
 
 /// Tokens count in whole seconds.
