@@ -152,8 +152,9 @@ impl Server {
     /// connections end at once; a tunnel is a request and holds us as long as it lasts.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let mut edges = JoinSet::new();
+        let (close, closing) = watch::channel(false);
         for Edge { listener, proxy, guests } in self.edges {
-            edges.spawn(listener.serve(proxy, guests, shutdown.clone()));
+            edges.spawn(listener.serve(proxy, guests, closing.clone()));
         }
         // It outlives the others, and is dropped with whatever it is doing.
         let mut operator = JoinSet::new();
@@ -163,6 +164,8 @@ impl Server {
         }
         told(&mut shutdown).await;
         self.draining.store(true, Ordering::Release);
+        // Only now: who finds a listener closed must find that /readyz says so.
+        close.send_replace(true);
         while edges.join_next().await.is_some() {}
         operator.shutdown().await;
         let shared = self.shared;
