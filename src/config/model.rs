@@ -100,6 +100,8 @@ pub struct Endpoints {
     pub token: Option<String>,
     /// The key set (RFC 7517 section 5).
     pub jwks: Option<String>,
+    /// The metadata (RFC 8414 section 3).
+    pub metadata: Option<String>,
 }
 
 /// A folder of keys, for a rotation.

@@ -15,7 +15,6 @@ const PLANNED: &[&str] = &[
     "tokens.endpoints.revoke",
     "tokens.endpoints.introspect",
     "tokens.endpoints.userinfo",
-    "tokens.endpoints.metadata",
     "users.database",
     "clients[].issuers",
     "login.per_user",

@@ -139,6 +139,8 @@ section! {
         token: String,
         /// Default: `/.well-known/jwks.json`.
         jwks: String,
+        /// Default: `/.well-known/oauth-authorization-server`, and behind it the issuer's path, if it has one.
+        metadata: String,
     }
 }
 

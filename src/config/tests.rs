@@ -339,6 +339,7 @@ fn what_is_loaded_is_what_was_written() {
     assert_eq!(config.identity.headers().len(), 4);
     assert_eq!(config.tokens.endpoints.token.as_deref(), Some("/auth/token"));
     assert_eq!(config.tokens.endpoints.jwks, None);
+    assert_eq!(config.tokens.endpoints.metadata.as_deref(), Some("/auth/metadata"));
     assert_eq!(config.tokens.lifetime.as_secs(), 900);
     assert_eq!(config.tokens.keys.iter().count(), 3);
     assert_eq!(&**config.tokens.keys.signing(NOW).id(), "2026-11");

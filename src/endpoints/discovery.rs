@@ -1,4 +1,4 @@
-//! What anybody may read about us: the public keys (RFC 7517 section 5).
+//! What anybody may read about us: the public keys (RFC 7517 section 5), and what we can do (RFC 8414 section 3).
 //!
 //! Readers may keep a document for [`MAX_AGE`], and ask after that whether theirs is still the current one (RFC 9110 section
 //! 13.1.2).
@@ -25,6 +25,12 @@ const CACHEABLE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 #[must_use]
 pub fn jwks(keys: &KeyRing, method: &Method, headers: &HeaderMap, now: Timestamp) -> Answer {
     publish(Bytes::from(keys::jwks(keys, now).to_string()), method, headers)
+}
+
+/// The metadata of this configuration, as [`metadata::document`](crate::endpoints::metadata::document) wrote it.
+#[must_use]
+pub fn metadata(document: &Bytes, method: &Method, headers: &HeaderMap) -> Answer {
+    publish(document.clone(), method, headers)
 }
 
 /// A JSON document that everybody may read and keep; 304 for who has it already.

@@ -3,6 +3,7 @@
 //! `proxy` reads a bounded body, builds an [`EndpointRequest`] and writes the [`Served::answer`]; it logs the outcome.
 
 pub mod discovery;
+pub mod metadata;
 pub mod token;
 
 use std::net::IpAddr;
@@ -24,6 +25,8 @@ pub enum Endpoint {
     Token,
     /// The public keys (RFC 7517 section 5).
     Jwks,
+    /// What the authorization server can do (RFC 8414).
+    Metadata,
 }
 
 /// A request to one of them.

@@ -130,7 +130,7 @@ impl Gateway {
 
     fn check_transport(&self, endpoint: Endpoint, head: &RequestHead<'_>) -> Result<(), Denial> {
         let vouched = match (endpoint, head.connection.transport) {
-            (Endpoint::Jwks, _) | (_, Transport::Tls) => true,
+            (Endpoint::Jwks | Endpoint::Metadata, _) | (_, Transport::Tls) => true,
             (Endpoint::Token, Transport::Plain(rule)) => match rule {
                 PlainRule::Loopback | PlainRule::Insecure => true,
                 PlainRule::BehindTls => {

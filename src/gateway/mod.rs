@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::access::connection::Connection;
@@ -22,6 +23,7 @@ use crate::access::forwarded::TrustedProxies;
 use crate::access::identity::Identity;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
+use crate::endpoints::metadata::{self, EndpointPaths};
 use crate::endpoints::token::TokenServices;
 use crate::endpoints::{Endpoint, EndpointRequest, Served, discovery, token};
 use crate::grants::ClientRegistry;
@@ -110,6 +112,7 @@ pub struct Gateway {
     keys: Arc<KeyRing>,
     hosts: Arc<[Host]>,
     endpoints: Arc<[(String, Endpoint)]>,
+    metadata: Bytes,
     users: Arc<UserStore>,
     clients: Arc<ClientRegistry>,
     routes: Arc<RouteTable>,
@@ -139,8 +142,18 @@ impl Gateway {
                 .map(|c| (c.id.clone(), catalogue.bits(&c.scope)))
                 .collect(),
         };
-        let paths =
-            [(tokens.endpoints.token, Endpoint::Token), (tokens.endpoints.jwks, Endpoint::Jwks)];
+        let own = tokens.endpoints;
+        let paths = EndpointPaths {
+            token: own.token.as_deref(),
+            jwks: own.jwks.as_deref(),
+            ..EndpointPaths::default()
+        };
+        let metadata = metadata::document(&tokens.issuer, &paths, &config.clients, &catalogue);
+        let paths = [
+            (own.token, Endpoint::Token),
+            (own.jwks, Endpoint::Jwks),
+            (own.metadata, Endpoint::Metadata),
+        ];
         let endpoints: Vec<_> =
             paths.into_iter().filter_map(|(path, own)| Some((path?, own))).collect();
         let ring = &tokens.keys;
@@ -164,6 +177,7 @@ impl Gateway {
             keys: Arc::clone(ring),
             hosts: Arc::from(tokens.hosts),
             endpoints: Arc::from(endpoints),
+            metadata,
             catalogue: Arc::new(catalogue),
             users: Arc::new(config.users),
             clients: Arc::new(config.clients),
@@ -189,6 +203,10 @@ impl Gateway {
             Endpoint::Jwks => {
                 let EndpointRequest { method, headers, .. } = request;
                 Served::from(discovery::jwks(&self.keys, method, headers, self.now()))
+            }
+            Endpoint::Metadata => {
+                let EndpointRequest { method, headers, .. } = request;
+                Served::from(discovery::metadata(&self.metadata, method, headers))
             }
         }
     }

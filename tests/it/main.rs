@@ -36,6 +36,9 @@ mod paths;
 #[cfg(feature = "proxy")]
 mod token_endpoint;
 
+// RFC 8414: what clients are told about us.
+#[cfg(feature = "proxy")]
+mod metadata;
 // A program's own token.
 #[cfg(feature = "proxy")]
 mod machine_clients;

@@ -16,6 +16,7 @@ use crate::config::model::{Endpoints, KeyFolder, Tokens};
 use crate::config::place::Place;
 use crate::config::problem::quoted;
 use crate::config::raw::{List, RawAccess, RawEndpoints, RawTokens};
+use crate::endpoints::metadata;
 use crate::keys::KeyRing;
 use crate::route::host::{Host, HostPattern};
 use crate::route::pattern::{PathPattern, Segment};
@@ -31,7 +32,8 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawTokens>) -> O
     let audience = audience(compiler, &root.key("audience"), raw.audience.as_deref());
     let (lifetime, leeway) = times(compiler, &root.key("access"), raw.access.as_ref());
     let hosts = hosts(compiler, &root.key("hosts"), raw.hosts.as_ref());
-    let endpoints = endpoints(compiler, &root.key("endpoints"), raw.endpoints.as_ref());
+    let at = root.key("endpoints");
+    let endpoints = endpoints(compiler, &at, raw.endpoints.as_ref(), issuer.as_deref());
     let keys = ring(compiler, &root, raw, lifetime.saturating_add(leeway));
     Some(Tokens {
         issuer: issuer?,
@@ -157,17 +159,36 @@ fn hosts(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&List<String>>)
     hosts
 }
 
-fn endpoints(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawEndpoints>) -> Endpoints {
+fn endpoints(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&RawEndpoints>,
+    issuer: Option<&str>,
+) -> Endpoints {
     let token = raw.and_then(|raw| raw.token.as_deref()).unwrap_or("/token");
     let jwks = raw.and_then(|raw| raw.jwks.as_deref()).unwrap_or("/.well-known/jwks.json");
+    let known = metadata::default_path(issuer.unwrap_or_default());
+    let about = raw.and_then(|raw| raw.metadata.as_deref()).unwrap_or(&known);
     let token = endpoint(compiler, &place.key("token"), token);
     let jwks = endpoint(compiler, &place.key("jwks"), jwks);
-    if let (Some(token), Some(jwks)) = (&token, &jwks)
-        && token.eq_ignore_ascii_case(jwks)
-    {
-        compiler.document.error(&place.key("jwks"), "this is the path of `token` as well");
+    let metadata = endpoint(compiler, &place.key("metadata"), about);
+    let endpoints = Endpoints { token, jwks, metadata };
+    let mut taken: Vec<(&str, &String)> = Vec::new();
+    for (name, path) in named(&endpoints) {
+        let Some(path) = path else { continue };
+        if let Some((first, _)) = taken.iter().find(|(_, own)| own.eq_ignore_ascii_case(path)) {
+            let message = format!("this is the path of `{first}` as well");
+            compiler.document.error(&place.key(name), message);
+        }
+        taken.push((name, path));
     }
-    Endpoints { token, jwks }
+    endpoints
+}
+
+/// The own endpoints with the names that they have in the file.
+fn named(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 3] {
+    let Endpoints { token, jwks, metadata } = endpoints;
+    [("token", token), ("jwks", jwks), ("metadata", metadata)]
 }
 
 fn endpoint(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Option<String> {
@@ -194,7 +215,7 @@ fn endpoint(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Option<St
 
 /// Warns of routes that no request reaches, because the path is ours (in any case: near-misses are refused).
 pub(super) fn warn_of_shadows(compiler: &mut Compiler<'_>, tokens: &Tokens, routes: &Routes) {
-    let own = [("token", &tokens.endpoints.token), ("jwks", &tokens.endpoints.jwks)];
+    let own = named(&tokens.endpoints);
     for (place, route) in routes.iter() {
         let ours = tokens.hosts.is_empty()
             || route.host == HostPattern::Any

@@ -52,6 +52,8 @@ pub(crate) fn edge() -> EdgeBuilder {
         behaviour: Behaviour::Echo,
         routes: ROUTES.to_owned(),
         listener: "{ address: '127.0.0.1:0' }".to_owned(),
+        issuer: format!("https://{HOST}"),
+        tokens: String::new(),
         more: String::new(),
         upstream: String::new(),
         log: Captured::default(),
@@ -64,6 +66,8 @@ pub(crate) struct EdgeBuilder {
     behaviour: Behaviour,
     routes: String,
     listener: String,
+    issuer: String,
+    tokens: String,
     more: String,
     upstream: String,
     log: Captured,
@@ -91,6 +95,18 @@ impl EdgeBuilder {
     /// Further keys of the upstream, as `, key: value`.
     pub(crate) fn upstream_with(mut self, yaml: &str) -> Self {
         self.upstream = yaml.to_owned();
+        self
+    }
+
+    /// Another issuer.
+    pub(crate) fn issuer(mut self, url: &str) -> Self {
+        self.issuer = url.to_owned();
+        self
+    }
+
+    /// A further key of `tokens`.
+    pub(crate) fn tokens_with(mut self, yaml: &str) -> Self {
+        self.tokens = yaml.to_owned();
         self
     }
 
@@ -157,14 +173,15 @@ impl EdgeBuilder {
     }
 
     fn yaml(&self, upstream: SocketAddr) -> String {
-        let Self { routes, listener, more, upstream: upstream_more, .. } = self;
+        let Self { routes, listener, issuer, tokens, more, upstream: upstream_more, .. } = self;
         let digest = vault_digest();
         format!(
             "listeners: [{listener}]
 scopes: {{ admin: Everything, 'notes:read': Read notes, 'notes:write': Write notes }}
 tokens:
-  issuer: https://{HOST}
+  issuer: {issuer}
   audience: app
+  {tokens}
   keys: [{{ id: k1, algorithm: EdDSA, file: signing.pem, use: sign }}]
 users: {{ file: users.yaml }}
 clients:
