@@ -32,6 +32,8 @@ pub enum Endpoint {
 /// A request to one of them.
 #[derive(Debug, Clone)]
 pub struct EndpointRequest {
+    /// The client's address, as far as it is believed.
+    pub client: IpAddr,
     /// The method.
     pub method: Method,
     /// The fields.
@@ -40,8 +42,6 @@ pub struct EndpointRequest {
     pub query: Option<String>,
     /// The whole body.
     pub body: Bytes,
-    /// The client's address, as far as it is believed.
-    pub client: IpAddr,
 }
 
 /// An answer, and what happened for the operator's eyes.

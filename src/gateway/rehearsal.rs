@@ -19,6 +19,7 @@ use crate::oauth::client::ClientId;
 use crate::oauth::scope::{Scope, ScopeBits};
 use crate::oauth::subject::Subject;
 use crate::random;
+use crate::token::Content;
 
 /// A snapshot with a stage on which anybody can be played.
 #[derive(Debug)]
@@ -98,13 +99,15 @@ impl Rehearsal {
             }
         };
         let shared = &self.gateway.shared;
-        let issued = self.gateway.issuer.issue(
-            &subject,
-            &self.client,
-            &scope,
-            shared.clock.now(),
-            &*shared.random,
-        );
+        let content = Content {
+            subject: &subject,
+            client_id: &self.client,
+            scope: &scope,
+            family: None,
+            credential: None,
+            after: None,
+        };
+        let issued = self.gateway.issuer.issue(&content, shared.clock.now(), &*shared.random);
         issued.map(|issued| Some(issued.token)).map_err(|e| SceneError::Token(e.to_string()))
     }
 

@@ -5,7 +5,7 @@ use crate::oauth::client::ClientId;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::random::Random;
-use crate::token::{AccessToken, IssueError, Issuer};
+use crate::token::{AccessToken, Content, IssueError, Issuer};
 
 /// What may be issued. Only a grant's flow can make one.
 #[derive(Debug)]
@@ -39,5 +39,13 @@ pub fn issue(
     now: Timestamp,
     random: &dyn Random,
 ) -> Result<AccessToken, IssueError> {
-    issuer.issue(&grant.subject, &grant.client_id, &grant.scope, now, random)
+    let content = Content {
+        subject: &grant.subject,
+        client_id: &grant.client_id,
+        scope: &grant.scope,
+        family: None,
+        credential: None,
+        after: None,
+    };
+    issuer.issue(&content, now, random)
 }

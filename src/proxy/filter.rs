@@ -1,6 +1,6 @@
 //! Pingora's hooks: each reads what it needs off the session, asks a module that knows no sockets, and does what it says.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::proxy::exchange::{Exchange, Fate};
 use crate::proxy::patience::{Connections, NEXT_HEAD};
 use crate::proxy::{head, respond, upstream};
 use crate::random;
+use crate::reason::Reason;
 
 /// The longest pause between two reads from, or two writes to, a client.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
@@ -126,9 +127,10 @@ impl EdgeProxy {
         };
         let head = session.req_header();
         let (method, headers) = (head.method.clone(), head.headers.clone());
-        // Always known by now; the address of nobody is in no network that a client is bound to.
-        let client = exchange.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let request = EndpointRequest { method, headers, query, body, client };
+        let Some(client) = exchange.client else {
+            return upstream::failure(Reason::InternalError);
+        };
+        let request = EndpointRequest { client, method, headers, query, body };
         let served = exchange.gateway.serve(endpoint, &request).await;
         exchange.fate = Fate::Served(Some(served.outcome));
         served.answer

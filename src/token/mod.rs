@@ -16,5 +16,5 @@ mod verifier;
 
 pub use cache::{TokenCache, TokenDigest};
 pub use error::VerifyError;
-pub use issuer::{AccessToken, IssueError, Issuer};
+pub use issuer::{AccessToken, Content, IssueError, Issuer};
 pub use verifier::{VerifiedToken, Verifier};

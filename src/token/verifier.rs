@@ -55,6 +55,9 @@ impl Verifier {
             client_id: claims.client_id,
             token_id: claims.token_id,
             scope: claims.scope,
+            family: claims.family,
+            credential: claims.credential,
+            issued_at: claims.issued_at,
             expires_at: claims.expires_at,
             starts_at: claims.not_before.map_or(claims.issued_at, |at| at.max(claims.issued_at)),
         };
@@ -101,6 +104,9 @@ pub struct VerifiedToken {
     client_id: ClientId,
     token_id: Arc<str>,
     scope: Scope,
+    family: Option<Arc<str>>,
+    credential: Option<Arc<str>>,
+    issued_at: Timestamp,
     expires_at: Timestamp,
     /// The later of `nbf` and `iat`.
     starts_at: Timestamp,
@@ -129,6 +135,24 @@ impl VerifiedToken {
     #[must_use]
     pub const fn scope(&self) -> &Scope {
         &self.scope
+    }
+
+    /// The family of refresh tokens that it came with (`sid`), if it came with one.
+    #[must_use]
+    pub const fn family(&self) -> Option<&Arc<str>> {
+        self.family.as_ref()
+    }
+
+    /// The version of the user's credential when it was issued (`cv`).
+    #[must_use]
+    pub fn credential(&self) -> Option<&str> {
+        self.credential.as_deref()
+    }
+
+    /// When it was issued (`iat`).
+    #[must_use]
+    pub const fn issued_at(&self) -> Timestamp {
+        self.issued_at
     }
 
     /// When it ends (`exp`), without the leeway.
