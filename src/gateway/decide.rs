@@ -131,7 +131,7 @@ impl Gateway {
 
     fn check_transport(&self, endpoint: Endpoint, head: &RequestHead<'_>) -> Result<(), Denial> {
         let vouched = match (endpoint, head.connection.transport) {
-            (Endpoint::Jwks, _) | (_, Transport::Tls) => true,
+            (Endpoint::Jwks | Endpoint::Metadata, _) | (_, Transport::Tls) => true,
             (
                 Endpoint::Token | Endpoint::Revoke | Endpoint::Introspect | Endpoint::Userinfo,
                 Transport::Plain(rule),
@@ -236,7 +236,7 @@ impl Gateway {
         let held = self.catalogue.bits(token.scope());
         let client = token.client_id().and_then(|client| self.holders.clients.get(client));
         let client = client.ok_or(Refusal::Token(Reason::Revoked))?;
-        let subject = match token.subject().as_str().strip_prefix(CLIENT_PREFIX) {
+        let subject = match token.subject().as_client() {
             Some(id) => {
                 let client = self.holders.clients.get(id).copied();
                 client.ok_or(Refusal::Token(Reason::UserDisabled))?
@@ -307,9 +307,6 @@ impl Gateway {
         Permit { route, token, fresh, target: forwarded, host: target.host.to_string(), edits }
     }
 }
-
-/// Marks a machine client's subject (RFC 9068 section 5).
-const CLIENT_PREFIX: &str = "client:";
 
 fn refused(error: TargetError) -> Denial {
     Denial::new(match error {

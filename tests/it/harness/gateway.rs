@@ -31,7 +31,7 @@ use super::{Behaviour, H2, HOST, Response, Wire};
 /// The password of every user, and its hash: hashing it anew would decide how long the tests take.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y8ULCxuZF+euIxXMn1kDjA$qrWgsYVTcWJIrQJB5fTPl8R6NlYcpm3u5ko/xlzqy3E";
-/// The secret of the client `vault`, and its SHA-256.
+/// The secret of every client that has one.
 pub(crate) const VAULT_SECRET: &str = "s3cret+/%:vault";
 
 /// The point at which every edge starts.
@@ -52,6 +52,8 @@ pub(crate) fn edge() -> EdgeBuilder {
         behaviour: Behaviour::Echo,
         routes: ROUTES.to_owned(),
         listener: "{ address: '127.0.0.1:0' }".to_owned(),
+        issuer: format!("https://{HOST}"),
+        tokens: String::new(),
         more: String::new(),
         upstream: String::new(),
         state: None,
@@ -66,6 +68,8 @@ pub(crate) struct EdgeBuilder {
     behaviour: Behaviour,
     routes: String,
     listener: String,
+    issuer: String,
+    tokens: String,
     more: String,
     upstream: String,
     state: Option<String>,
@@ -112,6 +116,18 @@ impl EdgeBuilder {
     /// Further keys of the upstream, as `, key: value`.
     pub(crate) fn upstream_with(mut self, yaml: &str) -> Self {
         self.upstream = yaml.to_owned();
+        self
+    }
+
+    /// Another issuer.
+    pub(crate) fn issuer(mut self, url: &str) -> Self {
+        self.issuer = url.to_owned();
+        self
+    }
+
+    /// A further key of `tokens`.
+    pub(crate) fn tokens_with(mut self, yaml: &str) -> Self {
+        self.tokens = yaml.to_owned();
         self
     }
 
@@ -183,7 +199,8 @@ impl EdgeBuilder {
     }
 
     fn yaml(&self, upstream: SocketAddr) -> String {
-        let Self { routes, listener, more, upstream: upstream_more, grace, .. } = self;
+        let Self { routes, listener, issuer, tokens, more, upstream: upstream_more, .. } = self;
+        let grace = self.grace;
         let digest = vault_digest();
         let (state, grants) = match &self.state {
             Some(state) => (format!("state: {state}"), "password, refresh_token"),
@@ -193,9 +210,10 @@ impl EdgeBuilder {
             "listeners: [{listener}]
 scopes: {{ admin: Everything, 'notes:read': Read notes, 'notes:write': Write notes }}
 tokens:
-  issuer: https://{HOST}
+  issuer: {issuer}
   audience: app
   refresh: {{ lifetime: 14d, idle: 2d, reuse_grace: {grace}s }}
+  {tokens}
   keys: [{{ id: k1, algorithm: EdDSA, file: signing.pem, use: sign }}]
 {state}
 users: {{ file: users.yaml }}
@@ -204,6 +222,8 @@ clients:
   - {{ id: reader, grants: [{grants}], scopes: ['notes:read'] }}
   - {{ id: vault, grants: [{grants}], scopes: ['notes:read'], secret_sha256: {digest} }}
   - {{ id: auditor, grants: [password], scopes: [admin], secret_sha256: {digest}, introspect: true }}
+  - {{ id: nightly, grants: [client_credentials], scopes: [admin, 'notes:read'], secret_sha256: {digest} }}
+  - {{ id: remote, grants: [client_credentials, password], scopes: ['notes:read'], secret_sha256: {digest}, networks: [10.20.0.0/16] }}
 upstreams:
   app: {{ servers: ['{upstream}']{upstream_more} }}
 routes:{routes}
