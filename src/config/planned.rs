@@ -19,8 +19,6 @@ const PLANNED: &[&str] = &[
     "users.database",
     "clients[].networks",
     "clients[].issuers",
-    "login.per_user",
-    "login.per_address",
     "upstreams.*.health",
     "upstreams.*.tls",
     "routes[].issuers",

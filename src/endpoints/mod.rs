@@ -5,6 +5,7 @@
 pub mod discovery;
 pub mod token;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,6 +29,8 @@ pub enum Endpoint {
 /// A request to one of them.
 #[derive(Debug, Clone)]
 pub struct EndpointRequest {
+    /// The client's address, as far as it is believed.
+    pub client: IpAddr,
     /// The method.
     pub method: Method,
     /// The fields.

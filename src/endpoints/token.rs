@@ -18,6 +18,7 @@ use crate::oauth::error::ErrorCode;
 use crate::oauth::form::Form;
 use crate::oauth::scope::{Catalogue, Scope};
 use crate::random::Random;
+use crate::throttle::{Throttle, Wait};
 use crate::token::{AccessToken, Issuer};
 use crate::users::{HashError, HashPool, UserStore};
 
@@ -37,6 +38,8 @@ pub struct TokenServices<'a> {
     pub catalogue: &'a Catalogue,
     /// The threads that check passwords.
     pub hashes: &'a HashPool,
+    /// Who has guessed too often.
+    pub throttle: &'a Throttle,
     /// For token ids.
     pub random: &'a dyn Random,
 }
@@ -81,7 +84,8 @@ async fn exchange(
     }
     let form = Form::parse(&request.body).map_err(|_| Failure::Form)?;
     let basic = Basic::of(&request.headers);
-    let client = authenticate(services.clients, basic, &form, services.hashes).await?;
+    let visitor = services.throttle.visitor(request.client, now);
+    let client = authenticate(services.clients, basic, &form, services.hashes, visitor).await?;
     outcome.client_id = Some(client.id.clone());
     let name = form.value("grant_type").ok_or(Failure::NoGrantType)?;
     let grant_type = GrantType::parse(name).ok_or(Failure::GrantType)?;
@@ -90,7 +94,7 @@ async fn exchange(
         GrantType::Password => {
             let request = PasswordRequest::parse(&form)?;
             let TokenServices { users, catalogue, hashes, .. } = services;
-            grants::exchange(request, client, users, catalogue, hashes).await?
+            grants::exchange(request, client, users, catalogue, hashes, visitor).await?
         }
     };
     outcome.subject = Some(grant.subject().clone());
@@ -180,6 +184,8 @@ impl Failure {
             Self::Client(ClientError::Hash(_)) | Self::Password(PasswordError::Hash(_)) => {
                 "throttled"
             }
+            Self::Client(ClientError::Throttled(_))
+            | Self::Password(PasswordError::Throttled(_)) => "banned",
             Self::Password(PasswordError::Missing) => "no_credentials",
             Self::Password(PasswordError::TooLong) => "too_long",
             Self::Password(PasswordError::Scope) => "invalid_scope",
@@ -231,6 +237,8 @@ impl Failure {
             Self::Client(ClientError::Hash(why)) | Self::Password(PasswordError::Hash(why)) => {
                 unavailable(why)
             }
+            Self::Client(ClientError::Throttled(wait))
+            | Self::Password(PasswordError::Throttled(wait)) => banned(wait),
             Self::Password(PasswordError::Missing) => {
                 error(bad, Code::InvalidRequest, "username and password are required")
             }
@@ -265,6 +273,16 @@ fn unavailable(why: HashError) -> Answer {
         HashError::Busy => answer.with(RETRY_AFTER, HeaderValue::from_static("1")),
         HashError::Stopped => answer,
     }
+}
+
+/// RFC 6585 section 4. Whether it is about the address, the user or the client is not told.
+fn banned(wait: Wait) -> Answer {
+    error(
+        StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::TemporarilyUnavailable,
+        "too many attempts have failed",
+    )
+    .with(RETRY_AFTER, HeaderValue::from(wait.retry_after.as_secs()))
 }
 
 fn error(status: StatusCode, code: ErrorCode, description: &'static str) -> Answer {

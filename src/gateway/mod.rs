@@ -33,6 +33,7 @@ use crate::observe::{AccessLog, Metrics};
 use crate::random::Random;
 use crate::route::host::Host;
 use crate::route::table::RouteTable;
+use crate::throttle::{Limits, Throttle};
 use crate::token::{Issuer, TokenCache, Verifier};
 use crate::users::{HashPool, HashPoolSettings, UserStore};
 
@@ -48,6 +49,8 @@ pub struct Shared {
     pub random: Arc<dyn Random>,
     /// The threads that check passwords.
     pub hashes: HashPool,
+    /// Who has guessed too often.
+    pub throttle: Throttle,
     /// Verified tokens, by digest and snapshot.
     pub cache: TokenCache,
     /// The counters.
@@ -81,8 +84,9 @@ impl Shared {
             observer: Some(Arc::new(move |wait| waits.hash_waited(wait))),
         })?;
         let cache = TokenCache::new(TOKEN_CACHE_ENTRIES);
+        let throttle = Throttle::new(Limits::default());
         let log = AccessLog::start(log, Arc::clone(&metrics))?;
-        Ok(Self { clock, random, hashes, cache, metrics, log })
+        Ok(Self { clock, random, hashes, throttle, cache, metrics, log })
     }
 }
 
@@ -182,6 +186,7 @@ impl Gateway {
                     clients: &self.clients,
                     catalogue: &self.catalogue,
                     hashes: &self.shared.hashes,
+                    throttle: &self.shared.throttle,
                     random: &*self.shared.random,
                 };
                 token::serve(&services, request, self.shared.clock.now()).await

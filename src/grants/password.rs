@@ -11,6 +11,7 @@ use crate::oauth::form::Form;
 use crate::oauth::scope::{Catalogue, Scope};
 use crate::oauth::subject::MAX_SUBJECT_BYTES;
 use crate::secret::Secret;
+use crate::throttle::{Account, Visitor, Wait};
 use crate::users::{HashError, HashPool, MAX_PASSWORD_BYTES, UserStore};
 
 /// The grant's parameters.
@@ -52,6 +53,7 @@ pub async fn exchange(
     users: &UserStore,
     catalogue: &Catalogue,
     hashes: &HashPool,
+    visitor: Visitor<'_>,
 ) -> Result<Grant, PasswordError> {
     if !client.grants.contains(&GrantType::Password) {
         return Err(PasswordError::Unauthorized);
@@ -60,12 +62,15 @@ pub async fn exchange(
     if !request.scope.as_ref().is_none_or(declared) {
         return Err(PasswordError::Scope);
     }
+    let attempt = visitor.check(Account::user(&request.username))?;
     let user = users.find(&request.username);
     let hash = user.map_or_else(|| users.dummy(), |user| &user.password);
     let matches = hashes.verify(request.password, Arc::clone(hash)).await?;
     let Some(user) = user.filter(|user| matches && !user.disabled) else {
+        attempt.failed()?;
         return Err(PasswordError::Refused);
     };
+    attempt.succeeded()?;
     let most =
         user.scope.intersection(&client.scope).intersection(&catalogue.iter().cloned().collect());
     let scope = match request.scope {
@@ -99,6 +104,9 @@ pub enum PasswordError {
     /// Unknown user, wrong password, or disabled: nobody is told which.
     #[error("the user name or password is wrong")]
     Refused,
+    /// Too many passwords were wrong before.
+    #[error(transparent)]
+    Throttled(#[from] Wait),
     /// The password could not be checked now.
     #[error(transparent)]
     Hash(#[from] HashError),
@@ -109,17 +117,20 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::Timestamp;
     use crate::grants::client::ClientSecret;
     use crate::oauth::client::ClientId;
     use crate::oauth::scope::Catalogue;
     use crate::oauth::subject::Subject;
     use crate::random::OsRandom;
+    use crate::throttle::{Limits, Throttle};
     use crate::users::{HashPoolSettings, PasswordHash, User};
 
     struct Stage {
         users: UserStore,
         hashes: HashPool,
         catalogue: Catalogue,
+        throttle: Throttle,
     }
 
     fn stage() -> Stage {
@@ -138,6 +149,7 @@ mod tests {
                 .unwrap(),
             hashes: HashPool::start(settings).unwrap(),
             catalogue: Catalogue::new(Scope::parse("a b c").unwrap().iter().cloned()).unwrap(),
+            throttle: Throttle::new(Limits::default()),
         }
     }
 
@@ -149,8 +161,9 @@ mod tests {
     impl Stage {
         async fn ask(&self, client: &Client, body: &str) -> Result<String, PasswordError> {
             let request = PasswordRequest::parse(&Form::parse(body.as_bytes()).unwrap())?;
-            let Self { users, hashes, catalogue } = self;
-            let grant = exchange(request, client, users, catalogue, hashes).await?;
+            let Self { users, hashes, catalogue, throttle } = self;
+            let visitor = throttle.visitor([192, 0, 2, 1].into(), Timestamp::from_secs(1));
+            let grant = exchange(request, client, users, catalogue, hashes, visitor).await?;
             Ok(format!("{} {}", grant.subject(), grant.scope()))
         }
     }
@@ -199,6 +212,39 @@ mod tests {
             let body = format!("username=alice&password=right{scope}");
             assert_eq!(stage.ask(&client, &body).await, granted.map(str::to_owned), "{scope}");
         }
+    }
+
+    #[tokio::test]
+    async fn a33_who_has_guessed_too_often_waits_and_costs_no_hash() {
+        let stage = stage();
+        let client = client(vec![GrantType::Password]);
+        for name in ["alice", "nobody", "gone"] {
+            let body = format!("username={name}&password=wrong");
+            for _ in 0..5 {
+                assert_eq!(stage.ask(&client, &body).await, Err(PasswordError::Refused), "{name}");
+            }
+            let hashed = stage.hashes.hashed();
+            let wait = PasswordError::Throttled(Wait { retry_after: Duration::from_mins(5) });
+            assert_eq!(stage.ask(&client, &body).await, Err(wait), "{name}");
+            let right = format!("username={name}&password=right");
+            assert_eq!(stage.ask(&client, &right).await, Err(wait), "{name}");
+            assert_eq!(stage.hashes.hashed(), hashed);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_checked_is_no_failure() {
+        let mut stage = stage();
+        let settings =
+            HashPoolSettings { workers: 1, queue: 8, deadline: Duration::ZERO, observer: None };
+        let pool = std::mem::replace(&mut stage.hashes, HashPool::start(settings).unwrap());
+        let client = client(vec![GrantType::Password]);
+        for _ in 0..20 {
+            let asked = stage.ask(&client, "username=alice&password=wrong").await;
+            assert_eq!(asked, Err(PasswordError::Hash(HashError::Busy)));
+        }
+        stage.hashes = pool;
+        assert!(stage.ask(&client, "username=alice&password=right").await.is_ok());
     }
 
     #[tokio::test]

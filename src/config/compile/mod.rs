@@ -7,6 +7,7 @@ mod clients;
 mod identity;
 mod keys;
 mod listeners;
+mod login;
 mod routes;
 mod scopes;
 mod tests;
@@ -19,10 +20,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::document::Document;
-use super::model::{Config, Login};
+use super::model::Config;
 use super::place::Place;
 use super::problem::{Problem, quoted};
-use super::raw::{RawConfig, RawLogin};
+use super::raw::RawConfig;
 use super::sources::{SourceFile, Sources};
 use crate::access::forwarded::TrustedProxies;
 use crate::clock::Timestamp;
@@ -60,7 +61,7 @@ pub(super) fn compile(
         tokens::warn_of_shadows(compiler, tokens, &routes);
     }
     let tests = tests::compile(compiler, raw.tests.as_ref(), &users, &mut scopes);
-    let login = login(compiler, raw.login.as_ref());
+    let login = login::compile(compiler, raw.login.as_ref());
     scopes.warn_of_unused(compiler);
     let users::Users { store, problems, warnings } = users;
     let document = std::mem::replace(&mut compiler.document, Document::empty());
@@ -84,22 +85,6 @@ pub(super) fn compile(
         _ => None,
     };
     (config, errors, remarks)
-}
-
-/// The most passwords that may be checked at once; each takes about 20 MiB.
-const MAX_PARALLEL_HASHES: u16 = 256;
-
-fn login(compiler: &mut Compiler<'_>, raw: Option<&RawLogin>) -> Login {
-    let parallel_hashes = match raw.and_then(|raw| raw.parallel_hashes) {
-        Some(count @ 1..=MAX_PARALLEL_HASHES) => usize::from(count),
-        Some(_) => {
-            let place = Place::default().key("login").key("parallel_hashes");
-            compiler.document.error(&place, format!("must be from 1 to {MAX_PARALLEL_HASHES}"));
-            1
-        }
-        None => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
-    };
-    Login { parallel_hashes }
 }
 
 impl Compiler<'_> {
