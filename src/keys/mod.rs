@@ -9,8 +9,10 @@ mod generate;
 mod jwks;
 mod key;
 mod load;
+mod member;
 mod public;
 mod ring;
+mod set;
 #[cfg(test)]
 mod tests;
 
@@ -21,3 +23,4 @@ pub use jwks::jwks;
 pub use key::{Key, KeyUse, MAX_KEY_ID_BYTES, SignError};
 pub use load::load;
 pub use ring::{KeyRing, KeyRingError};
+pub use set::{KeySet, MAX_SET_BYTES, MAX_SET_KEYS, SetError};
