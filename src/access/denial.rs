@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use http::header::{ALLOW, WWW_AUTHENTICATE};
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use crate::answer::Answer;
 use crate::oauth::scope::Scope;
 use crate::reason::Reason;
 use crate::route::method::MethodSet;
-use crate::token::VerifiedToken;
+use crate::token::{VerifiedToken, VerifyError};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +33,19 @@ pub enum Refusal {
     MalformedCredential,
     /// The token does not hold, for this reason.
     Token(Reason),
+    /// The token is of an outside issuer whose keys are not known: nothing is said about the token.
+    KeysUnavailable,
     /// The token holds, but not for this route; the scopes that would have sufficed.
     Scope(Scope),
+}
+
+impl From<VerifyError> for Refusal {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::KeysUnavailable => Self::KeysUnavailable,
+            error => Self::Token(error.reason()),
+        }
+    }
 }
 
 /// A refusal with what is known about the request.
@@ -101,6 +112,7 @@ impl Denial {
             Refusal::NoToken => Reason::NoToken,
             Refusal::MalformedCredential => Reason::MalformedToken,
             Refusal::Token(reason) => *reason,
+            Refusal::KeysUnavailable => Reason::KeysUnavailable,
             Refusal::Scope(_) => Reason::MissingScope,
         }
     }
@@ -123,6 +135,10 @@ impl Denial {
             }
             Refusal::MalformedCredential => coded(StatusCode::BAD_REQUEST, "invalid_request", ""),
             Refusal::Token(_) => coded(StatusCode::UNAUTHORIZED, "invalid_token", ""),
+            Refusal::KeysUnavailable => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+                    .with(RETRY_AFTER, HeaderValue::from_static(KEYS_RETRY_SECONDS))
+            }
             Refusal::Scope(wanted) if wanted.is_empty() => {
                 coded(StatusCode::FORBIDDEN, "insufficient_scope", "")
             }
@@ -133,6 +149,9 @@ impl Denial {
         }
     }
 }
+
+/// How soon it is worth coming back for keys that are being fetched, in seconds.
+const KEYS_RETRY_SECONDS: &str = "5";
 
 const REALM: &str = "Bearer realm=\"portcullis\"";
 
@@ -175,6 +194,16 @@ mod tests {
             assert_eq!(heard(Refusal::Token(reason)), (401, expected.to_owned()));
             assert_eq!(Denial::new(Refusal::Token(reason)).reason(), reason);
         }
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_judged_is_neither_good_nor_bad() {
+        let denial = Denial::new(VerifyError::KeysUnavailable.into());
+        assert_eq!(denial.reason(), Reason::KeysUnavailable);
+        let answer = denial.answer();
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.headers[RETRY_AFTER], "5");
+        assert_eq!(answer.headers.get(WWW_AUTHENTICATE), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::access::forwarded::TrustedProxies;
 use crate::access::identity::Identity;
 use crate::clock::Timestamp;
 use crate::grants::ClientRegistry;
+use crate::issuers::Accepted;
 use crate::keys::KeyRing;
 use crate::oauth::scope::{Catalogue, Scope};
 use crate::route::host::Host;
@@ -90,6 +91,8 @@ pub struct Tokens {
     pub keys: Arc<KeyRing>,
     /// Where the own endpoints are.
     pub endpoints: Endpoints,
+    /// Outside issuers, none of them twice and none of them us.
+    pub accept: Vec<Accepted>,
 }
 
 /// The paths of the own endpoints; `None` is off. Never equal, not even in another case.

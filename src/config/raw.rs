@@ -117,6 +117,62 @@ section! {
         endpoints: RawEndpoints,
         /// Signing and verifying keys. Exactly one with `use: sign`.
         keys: List<RawKey>,
+        /// Outside issuers, whose tokens the routes that name them accept.
+        accept: List<RawAccept>,
+    }
+}
+
+section! {
+    /// One outside issuer.
+    RawAccept {
+        /// The `iss` claim of its tokens: an https URL.
+        issuer: String,
+        /// What its subjects begin with here: empty, or a text that ends with `:`. Must be written.
+        subject_prefix: String,
+        /// The most that its tokens are worth.
+        scopes: List<String>,
+        /// What the `aud` claim of its tokens must contain. Never the id of a client that gets ID tokens.
+        audience: String,
+        /// What it may sign with: `RS256`, `ES256`, `EdDSA`, …; no `HS*`.
+        algorithms: List<String>,
+        /// Where its keys are.
+        jwks: RawJwks,
+        /// How its claims are named.
+        claims: RawClaims,
+        /// What `typ` may say: `at+jwt`, `JWT`, `absent`. Default: `[at+jwt]`.
+        types: List<String>,
+        /// Whether `/readyz` waits for its first keys. Default: true.
+        required: bool,
+    }
+}
+
+section! {
+    /// A JWK Set. One of `url` and `file`; the rest belongs to `url`.
+    RawJwks {
+        /// An https URL.
+        url: String,
+        /// A file, read with this one.
+        file: String,
+        /// PEM file with the only certificate authorities to believe there. Default: those of the system.
+        ca: String,
+        /// How often it is fetched. Default: 10m.
+        refresh: Duration,
+        /// How old keys may become when no newer ones come. Default: 1d.
+        max_stale: Duration,
+        /// How long one fetch may take. Default: 10s.
+        timeout: Duration,
+        /// The least time between two fetches for the sake of an unknown key id. Default: 30s.
+        cool_down: Duration,
+    }
+}
+
+section! {
+    /// Names of claims.
+    RawClaims {
+        /// Names the subject. Default: `sub`.
+        subject: String,
+        /// Holds the scopes, as text or as a list. Default: `scope`, else `scp`.
+        scope: String,
     }
 }
 
@@ -273,6 +329,8 @@ section! {
         auth: String,
         /// What a token must carry: a list (all of them), `{all: […]}` or `{any: […]}`.
         scopes: RawScopes,
+        /// Whose tokens it believes: outside issuers by their `issuer`, ourselves as `self`. Default: `[self]`.
+        issuers: List<String>,
     }
 }
 

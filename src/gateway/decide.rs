@@ -1,6 +1,7 @@
 //! The one decision: what happens to a request, from its head alone.
 //!
-//! Pure and synchronous: it reads the snapshot and the token cache, and writes nothing. The proxy, `explain`, the
+//! Pure and synchronous: it reads the snapshot, the token cache and the outside issuers' keys, and writes nothing (a key id that
+//! is not known leaves a wish for newer keys, which whoever has sockets may grant). The proxy, `explain`, the
 //! configuration's own tests and the benches all call [`Gateway::decide`]. Top to bottom it is the request walk of the README.
 
 use std::sync::Arc;
@@ -18,14 +19,14 @@ use crate::endpoints::Endpoint;
 use crate::gateway::Gateway;
 use crate::oauth::bearer::Bearer;
 use crate::oauth::scope::{Scope, ScopeBits};
+use crate::oauth::subject::CLIENT_PREFIX;
 use crate::reason::Reason;
 use crate::route::host::Host;
 use crate::route::path::RequestPath;
-use crate::route::rule::AccessRule;
+use crate::route::rule::{AccessRule, Believed};
 use crate::route::table::{Found, Route};
 use crate::route::target::{Target, TargetError};
-use crate::token::TokenDigest;
-use crate::token::VerifiedToken;
+use crate::token::{TokenDigest, VerifiedToken, VerifyError};
 
 /// The head of a request, as it was received.
 #[derive(Debug, Clone, Copy)]
@@ -96,9 +97,9 @@ impl Gateway {
         let route = self.find(&target, &path, head.method)?;
         let holder = match route.rule {
             AccessRule::Public => None,
-            AccessRule::Optional | AccessRule::Required(_) => {
-                self.identify(head.headers, now).map_err(|denial| denial.on(&route.id))?
-            }
+            AccessRule::Optional | AccessRule::Required(_) => self
+                .identify(head.headers, &route.believed, now)
+                .map_err(|denial| denial.on(&route.id))?,
         };
         self.check(&route, holder.as_ref())?;
         Ok(Decision::Forward(Box::new(self.permit(route, holder, &target, &path, head))))
@@ -180,29 +181,41 @@ impl Gateway {
     }
 
     /// Who is calling. `None` only when the request offers no credential at all; what is offered and does not hold is refused.
-    fn identify(&self, headers: &HeaderMap, now: Timestamp) -> Result<Option<Holder>, Denial> {
+    fn identify(
+        &self,
+        headers: &HeaderMap,
+        believed: &Believed,
+        now: Timestamp,
+    ) -> Result<Option<Holder>, Denial> {
         let text = match Bearer::of(headers) {
             Bearer::Absent => return Ok(None),
             Bearer::OtherScheme => return Err(Denial::new(Refusal::NoToken)),
             Bearer::Malformed => return Err(Denial::new(Refusal::MalformedCredential)),
             Bearer::Token(text) => text,
         };
-        let bad = |error: crate::token::VerifyError| Denial::new(Refusal::Token(error.reason()));
+        let bad = |error: VerifyError| Denial::new(error.into());
         let digest = TokenDigest::of(text, self.generation);
         let (token, fresh) = match self.shared.cache.find(&digest) {
             Some(token) => {
-                self.verifier.recheck(&token, now).map_err(|e| bad(e).of(&token, true))?;
+                self.issuers.recheck(&token, believed, now).map_err(|e| bad(e).of(&token, true))?;
                 (token, None)
             }
-            None => (Arc::new(self.verifier.verify(text, now).map_err(bad)?), Some(digest)),
+            None => {
+                let token = self.issuers.verify(text, believed, now).map_err(bad)?;
+                (Arc::new(token), Some(digest))
+            }
         };
         let held = self.worth(&token).map_err(|r| Denial::new(r).of(&token, fresh.is_none()))?;
         Ok(Some(Holder { token, held, fresh }))
     }
 
-    /// What the token is worth now: never more than its user and its client may still have.
+    /// What the token is worth now: never more than its user and its client may still have. One of an outside issuer carries no
+    /// more than that issuer may confer, and its users and clients are not ours.
     fn worth(&self, token: &VerifiedToken) -> Result<ScopeBits, Refusal> {
         let held = self.catalogue.bits(token.scope());
+        if token.is_outside() {
+            return Ok(held);
+        }
         let client = token.client_id().and_then(|client| self.holders.clients.get(client));
         let client = client.ok_or(Refusal::Token(Reason::Revoked))?;
         let subject = match token.subject().as_str().strip_prefix(CLIENT_PREFIX) {
@@ -218,7 +231,7 @@ impl Gateway {
             (AccessRule::Public | AccessRule::Optional, _) => Ok(()),
             (AccessRule::Required(_), None) => Err(Denial::new(Refusal::NoToken).on(&route.id)),
             (AccessRule::Required(requirement), Some(holder)) => {
-                authorize(requirement, holder.token.subject(), holder.held).map_err(|wanted| {
+                authorize(requirement, holder.token.is_of_user(), holder.held).map_err(|wanted| {
                     Denial::new(Refusal::Scope(self.catalogue.scope(wanted)))
                         .on(&route.id)
                         .of(&holder.token, holder.fresh.is_none())
@@ -259,9 +272,6 @@ impl Gateway {
         Permit { route, token, fresh, target: forwarded, host: target.host.to_string(), edits }
     }
 }
-
-/// Marks a machine client's subject (RFC 9068 section 5).
-const CLIENT_PREFIX: &str = "client:";
 
 fn refused(error: TargetError) -> Denial {
     Denial::new(match error {

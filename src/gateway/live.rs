@@ -83,7 +83,7 @@ impl Live {
     ) -> Result<Self, Rejected> {
         let sockets = Sockets::of(&config);
         let gateway = build(config, &shared, 0)?;
-        note_expiries(&gateway);
+        come_into_force(&gateway);
         Ok(Self {
             file: file.to_owned(),
             sources,
@@ -124,13 +124,15 @@ impl Live {
         }
         let generation = self.generations.fetch_add(1, Ordering::SeqCst);
         let gateway = build(config, &self.shared, generation)?;
-        note_expiries(&gateway);
+        come_into_force(&gateway);
         self.current.store(Arc::new(gateway));
         Ok(loaded.warnings)
     }
 }
 
-fn note_expiries(gateway: &Gateway) {
+/// Tells what outlives the snapshots about the one that is about to be theirs.
+fn come_into_force(gateway: &Gateway) {
+    gateway.shared().issuer_keys.install(gateway.issuers().keys().cloned());
     let metrics = &gateway.shared().metrics;
     metrics.forget_key_expiries();
     for key in gateway.keys().iter() {

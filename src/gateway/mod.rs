@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::endpoints::token::TokenServices;
 use crate::endpoints::{Endpoint, EndpointRequest, Served, discovery, token};
 use crate::grants::ClientRegistry;
+use crate::issuers::{Issuers, KeyRegistry};
 use crate::keys::KeyRing;
 use crate::oauth::client::ClientId;
 use crate::oauth::scope::{Catalogue, ScopeBits};
@@ -50,6 +51,8 @@ pub struct Shared {
     pub hashes: HashPool,
     /// Verified tokens, by digest and snapshot.
     pub cache: TokenCache,
+    /// The keys of the outside issuers.
+    pub issuer_keys: KeyRegistry,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// One line per request.
@@ -82,7 +85,8 @@ impl Shared {
         })?;
         let cache = TokenCache::new(TOKEN_CACHE_ENTRIES);
         let log = AccessLog::start(log, Arc::clone(&metrics))?;
-        Ok(Self { clock, random, hashes, cache, metrics, log })
+        let issuer_keys = KeyRegistry::default();
+        Ok(Self { clock, random, hashes, cache, issuer_keys, metrics, log })
     }
 }
 
@@ -106,7 +110,7 @@ pub struct Gateway {
     trusted_proxies: TrustedProxies,
     catalogue: Arc<Catalogue>,
     issuer: Arc<Issuer>,
-    verifier: Arc<Verifier>,
+    issuers: Arc<Issuers>,
     keys: Arc<KeyRing>,
     hosts: Arc<[Host]>,
     endpoints: Arc<[(String, Endpoint)]>,
@@ -144,6 +148,9 @@ impl Gateway {
         let endpoints: Vec<_> =
             paths.into_iter().filter_map(|(path, own)| Some((path?, own))).collect();
         let ring = &tokens.keys;
+        let verifier =
+            Verifier::new(&tokens.issuer, &tokens.audience, tokens.leeway, Arc::clone(ring));
+        let issuers = Issuers::new(Arc::new(verifier), tokens.accept, &shared.issuer_keys);
         Self {
             generation,
             shared,
@@ -155,12 +162,7 @@ impl Gateway {
                 tokens.lifetime,
                 Arc::clone(ring),
             )),
-            verifier: Arc::new(Verifier::new(
-                &tokens.issuer,
-                &tokens.audience,
-                tokens.leeway,
-                Arc::clone(ring),
-            )),
+            issuers: Arc::new(issuers),
             keys: Arc::clone(ring),
             hosts: Arc::from(tokens.hosts),
             endpoints: Arc::from(endpoints),
@@ -214,6 +216,12 @@ impl Gateway {
     #[must_use]
     pub fn keys(&self) -> &KeyRing {
         &self.keys
+    }
+
+    /// Everybody whose tokens this snapshot can verify.
+    #[must_use]
+    pub fn issuers(&self) -> &Issuers {
+        &self.issuers
     }
 
     /// What outlives this snapshot.

@@ -112,7 +112,7 @@ pub enum SetError {
     Count,
     /// None of its keys may verify anything here.
     #[error(
-        "none of the {found} keys in the set can be used: wanted public signature keys with a `kid` of their own, for an allowed algorithm"
+        "the key set holds no key that can be used ({found} in all): wanted public signature keys, each with a `kid` of its own, for an allowed algorithm"
     )]
     NothingUsable {
         /// How many keys it holds.
@@ -298,7 +298,7 @@ mod tests {
             (with(rsa.clone(), json!({ "alg": "RSA-OAEP" })), &ALL),
             (with(rsa.clone(), json!({ "alg": ["RS256"] })), &ALL),
         ] {
-            let found = set(&[jwk.clone()], allowed);
+            let found = set(std::slice::from_ref(&jwk), allowed);
             assert_eq!(found, Err(SetError::NothingUsable { found: 1 }), "{jwk}");
         }
     }
@@ -345,7 +345,7 @@ mod tests {
             with(ed.clone(), json!({ "crv": "X25519" })),
             with(ed.clone(), json!({ "x": short })),
         ] {
-            assert!(set(&[odd.clone()], &ALL).is_err(), "{odd}");
+            assert!(set(std::slice::from_ref(&odd), &ALL).is_err(), "{odd}");
             let set = set(&[odd.clone(), good.clone()], &ALL).unwrap();
             assert_eq!((set.keys.len(), set.skipped()), (1, 1), "{odd}");
             assert_eq!(set.named("good").count(), 1, "{odd}");
@@ -355,7 +355,7 @@ mod tests {
             with(rsa.clone(), json!({ "key_ops": ["verify"] })),
             with(rsa.clone(), json!({ "n": format!("AAAA{}", rsa["n"].as_str().unwrap()) })),
         ] {
-            let text = format!("{:?}", set(&[fine.clone()], &ALL).unwrap());
+            let text = format!("{:?}", set(std::slice::from_ref(&fine), &ALL).unwrap());
             assert!(!text.contains("c2VjcmV0"), "{text}");
         }
     }

@@ -2,13 +2,17 @@
 //!
 //! A [`Subject`] is header-safe by construction: visible ASCII without a comma, so that no upstream can read one value as
 //! two, and nothing ever needs trimming or escaping. People are `alice`; machine clients are `client:ID` (RFC 9068
-//! section 5: the two must not collide), so a user's name holds no colon.
+//! section 5: the two must not collide), so a user's name holds no colon. The subjects of an outside issuer begin with its
+//! prefix, `idp:alice`.
 
 use std::fmt;
 use std::sync::Arc;
 
 /// The longest subject, in bytes.
 pub const MAX_SUBJECT_BYTES: usize = 256;
+
+/// What the subject of a machine client of ours begins with (RFC 9068 section 5); the rest is its client id.
+pub const CLIENT_PREFIX: &str = "client:";
 
 /// An identity that can stand in a header field as it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,10 +44,10 @@ impl Subject {
         Self::parse(name)
     }
 
-    /// Whether this is a person: machine clients and subjects of outside issuers carry a prefix with a colon.
+    /// Whether this is no machine client of ours. Outside issuers have machines too, which only their tokens tell apart.
     #[must_use]
     pub fn is_user(&self) -> bool {
-        !self.0.contains(':')
+        !self.0.starts_with(CLIENT_PREFIX)
     }
 
     /// The identity as text.
@@ -112,5 +116,6 @@ mod tests {
         assert_eq!(Subject::user("client:nightly"), Err(SubjectError::Colon));
         assert!(!Subject::parse("client:nightly").unwrap().is_user());
         assert!(Subject::user("nightly").unwrap().is_user());
+        assert!(Subject::parse("idp:alice").unwrap().is_user());
     }
 }

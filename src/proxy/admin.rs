@@ -13,6 +13,7 @@ use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
 use crate::gateway::Shared;
+use crate::issuers::IssuerKeys;
 use crate::observe::metrics::{self, Gauges};
 
 /// The application behind the listener.
@@ -22,6 +23,17 @@ pub(super) struct Admin {
 }
 
 impl Admin {
+    fn issuers(&self) -> Arc<[Arc<IssuerKeys>]> {
+        self.shared.issuer_keys.current()
+    }
+
+    /// One line for each issuer without whose keys nobody is ready.
+    fn missed(&self) -> String {
+        let issuers = self.issuers();
+        let missed = issuers.iter().filter(|keys| keys.are_missed()).filter_map(|keys| keys.plan());
+        missed.map(|plan| format!("no keys yet of {}\n", plan.issuer)).collect()
+    }
+
     fn answer(&self, method: &Method, path: &[u8]) -> (StatusCode, &'static str, String) {
         let text = |status, body: &str| (status, "text/plain; charset=utf-8", body.to_owned());
         if method != Method::GET && method != Method::HEAD {
@@ -33,13 +45,21 @@ impl Admin {
                     hash_queue_depth: self.shared.hashes.depth(),
                     token_cache_entries: self.shared.cache.len(),
                 };
+                let (issuers, instant) = (self.issuers(), self.shared.clock.instant());
+                let ages = issuers
+                    .iter()
+                    .filter_map(|keys| Some((&*keys.plan()?.issuer, keys.age(instant)?)));
+                self.shared.metrics.set_issuer_key_ages(ages);
                 (StatusCode::OK, metrics::CONTENT_TYPE, self.shared.metrics.render(now))
             }
             b"/healthz" => text(StatusCode::OK, "ok\n"),
             b"/readyz" if self.draining.load(Ordering::Acquire) => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
             }
-            b"/readyz" => text(StatusCode::OK, "ok\n"),
+            b"/readyz" => match self.missed() {
+                missed if missed.is_empty() => text(StatusCode::OK, "ok\n"),
+                missed => text(StatusCode::SERVICE_UNAVAILABLE, &missed),
+            },
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }

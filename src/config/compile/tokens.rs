@@ -1,4 +1,5 @@
-//! Tokens: who we are to those who read them, how long they live, and where the own endpoints are. The keys are in `keys`.
+//! Tokens: who we are to those who read them, how long they live, and where the own endpoints are. The keys are in `keys`,
+//! other issuers in `accept`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +7,10 @@ use std::time::Duration;
 use http::Uri;
 
 use super::Compiler;
+use super::accept::{self, IssuerNames, Ours};
 use super::keys;
 use super::routes::Routes;
+use super::scopes::Scopes;
 use super::values::{duration, items};
 use crate::config::document::Document;
 use crate::config::model::{Endpoints, Tokens};
@@ -21,9 +24,16 @@ const SECOND: Duration = Duration::from_secs(1);
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const MAX_LEEWAY: Duration = Duration::from_secs(120);
 
-pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawTokens>) -> Option<Tokens> {
+/// The tokens, and who may be named as their issuer.
+pub(super) fn compile(
+    compiler: &mut Compiler<'_>,
+    raw: Option<&RawTokens>,
+    scopes: &mut Scopes,
+) -> (Option<Tokens>, IssuerNames) {
     let root = Place::default().key("tokens");
-    let raw = compiler.document.require(raw, &root)?;
+    let Some(raw) = compiler.document.require(raw, &root) else {
+        return (None, IssuerNames::default());
+    };
     let issuer = issuer(compiler, &root.key("issuer"), raw.issuer.as_deref());
     let audience = audience(compiler, &root.key("audience"), raw.audience.as_deref());
     let access = raw.access.as_ref();
@@ -39,15 +49,17 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawTokens>) -> O
     let hosts = hosts(compiler, &root.key("hosts"), raw.hosts.as_ref());
     let endpoints = endpoints(compiler, &root.key("endpoints"), raw.endpoints.as_ref());
     let keys = keys::compile(compiler, &root.key("keys"), raw.keys.as_ref());
-    Some(Tokens {
-        issuer: issuer?,
-        audience: audience?,
-        hosts,
-        lifetime,
-        leeway,
-        keys: Arc::new(keys?),
-        endpoints,
-    })
+    let ours = Ours { issuer: issuer.as_deref(), leeway };
+    let (accept, names) =
+        accept::compile(compiler, &root.key("accept"), raw.accept.as_ref(), &ours, scopes);
+    let tokens = match (issuer, audience, keys) {
+        (Some(issuer), Some(audience), Some(keys)) => {
+            let keys = Arc::new(keys);
+            Some(Tokens { issuer, audience, hosts, lifetime, leeway, keys, endpoints, accept })
+        }
+        _ => None,
+    };
+    (tokens, names)
 }
 
 /// Tokens count in whole seconds.
@@ -64,17 +76,20 @@ fn whole_seconds(
 }
 
 /// RFC 8414 section 2: an https URL without query and fragment. Plain http is for trying it out on one's own machine.
-fn issuer(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option<String> {
+pub(super) fn issuer(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&str>,
+) -> Option<String> {
     let text = compiler.document.require(raw, place)?;
     let uri = text.parse::<Uri>().ok();
     let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-    let loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
     let clean = text.bytes().all(|b| b.is_ascii_graphic() && !b"?#@\"\\".contains(&b));
     let accepted = clean
         && !host.is_empty()
         && match uri.as_ref().and_then(Uri::scheme_str) {
             Some("https") => true,
-            Some("http") => loopback,
+            Some("http") => is_loopback(host),
             _ => false,
         };
     if !accepted {
@@ -86,7 +101,16 @@ fn issuer(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Opti
     Some(text.to_owned())
 }
 
-fn audience(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option<String> {
+/// Whether a host is this machine, by its usual names.
+pub(super) fn is_loopback(host: &str) -> bool {
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+pub(super) fn audience(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&str>,
+) -> Option<String> {
     let text = compiler.document.require(raw, place)?;
     if text.is_empty() || text.len() > 256 || !text.bytes().all(|b| b.is_ascii_graphic()) {
         compiler.document.error(place, "an audience has 1 to 256 characters of visible ASCII");

@@ -52,6 +52,7 @@ pub(crate) fn edge() -> EdgeBuilder {
         behaviour: Behaviour::Echo,
         routes: ROUTES.to_owned(),
         listener: "{ address: '127.0.0.1:0' }".to_owned(),
+        accept: String::new(),
         more: String::new(),
         upstream: String::new(),
         log: Captured::default(),
@@ -64,6 +65,7 @@ pub(crate) struct EdgeBuilder {
     behaviour: Behaviour,
     routes: String,
     listener: String,
+    accept: String,
     more: String,
     upstream: String,
     log: Captured,
@@ -79,6 +81,12 @@ impl EdgeBuilder {
     /// Other routes, as items of the list.
     pub(crate) fn routes(mut self, routes: &str) -> Self {
         self.routes = routes.to_owned();
+        self
+    }
+
+    /// Outside issuers, as items of the list.
+    pub(crate) fn accept(mut self, yaml: &str) -> Self {
+        self.accept = yaml.to_owned();
         self
     }
 
@@ -157,7 +165,7 @@ impl EdgeBuilder {
     }
 
     fn yaml(&self, upstream: SocketAddr) -> String {
-        let Self { routes, listener, more, upstream: upstream_more, .. } = self;
+        let Self { routes, listener, accept, more, upstream: upstream_more, .. } = self;
         let digest = vault_digest();
         format!(
             "listeners: [{listener}]
@@ -166,6 +174,7 @@ tokens:
   issuer: https://{HOST}
   audience: app
   keys: [{{ id: k1, algorithm: EdDSA, file: signing.pem, use: sign }}]
+  accept: [{accept}]
 users: {{ file: users.yaml }}
 clients:
   - {{ id: web, default: true, grants: [password], scopes: [admin, 'notes:read', 'notes:write'] }}

@@ -4,6 +4,7 @@
 pub(crate) mod captured;
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod idp;
 pub(crate) mod tokens;
 pub(crate) mod upstream;
 
