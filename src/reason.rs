@@ -25,6 +25,7 @@ pub enum Reason {
     NoRoute,
     BadPath,
     BadRequest,
+    StateUnavailable,
     Throttled,
     PlaintextRefused,
     UpstreamUnreachable,
@@ -34,7 +35,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for the metrics to start at zero and for the documentation test.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NoToken,
         Self::MalformedToken,
         Self::BadSignature,
@@ -52,6 +53,7 @@ impl Reason {
         Self::NoRoute,
         Self::BadPath,
         Self::BadRequest,
+        Self::StateUnavailable,
         Self::Throttled,
         Self::PlaintextRefused,
         Self::UpstreamUnreachable,
@@ -80,6 +82,7 @@ impl Reason {
             Self::NoRoute => "no_route",
             Self::BadPath => "bad_path",
             Self::BadRequest => "bad_request",
+            Self::StateUnavailable => "state_unavailable",
             Self::Throttled => "throttled",
             Self::PlaintextRefused => "plaintext_refused",
             Self::UpstreamUnreachable => "upstream_unreachable",
@@ -108,13 +111,18 @@ impl Reason {
             Self::KeysUnavailable => {
                 "the keys of the token's outside issuer never came, or came too long ago"
             }
-            Self::Revoked => "the token was revoked, or the client it was issued to is gone",
+            Self::Revoked => {
+                "the token was revoked, its user has another password, or its client is gone"
+            }
             Self::UserDisabled => "the token's user is disabled or no longer exists",
             Self::MissingScope => "the token lacks a scope that the route requires",
             Self::MethodNotAllowed => "the path is routed, but not for this method",
             Self::NoRoute => "no route covers this host and path",
             Self::BadPath => "the path could be read in two ways",
             Self::BadRequest => "the request itself is malformed or ambiguous",
+            Self::StateUnavailable => {
+                "what was revoked is not known: the state store was not reached for too long"
+            }
             Self::Throttled => "too many logins are waiting",
             Self::PlaintextRefused => "credentials are not taken over plain HTTP on this listener",
             Self::UpstreamUnreachable => "the upstream refused the connection or broke it",

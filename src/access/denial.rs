@@ -35,6 +35,8 @@ pub enum Refusal {
     Token(Reason),
     /// The token is of an outside issuer whose keys are not known: nothing is said about the token.
     KeysUnavailable,
+    /// What was revoked is not known now.
+    NoState,
     /// The token holds, but not for this route; the scopes that would have sufficed.
     Scope(Scope),
 }
@@ -113,6 +115,7 @@ impl Denial {
             Refusal::MalformedCredential => Reason::MalformedToken,
             Refusal::Token(reason) => *reason,
             Refusal::KeysUnavailable => Reason::KeysUnavailable,
+            Refusal::NoState => Reason::StateUnavailable,
             Refusal::Scope(_) => Reason::MissingScope,
         }
     }
@@ -134,6 +137,8 @@ impl Denial {
                 challenge(StatusCode::UNAUTHORIZED, "unauthorized", REALM.to_owned())
             }
             Refusal::MalformedCredential => coded(StatusCode::BAD_REQUEST, "invalid_request", ""),
+            Refusal::NoState => plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+                .with(RETRY_AFTER, HeaderValue::from_static("5")),
             Refusal::Token(_) => coded(StatusCode::UNAUTHORIZED, "invalid_token", ""),
             Refusal::KeysUnavailable => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")

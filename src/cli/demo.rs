@@ -45,12 +45,16 @@ pub(super) fn demo() -> anyhow::Result<ExitCode> {
             || loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         let config = loaded.config.with_context(problems)?;
         let listeners = config.listeners.clone();
-        let shared = Arc::new(Shared::start(
+        let mut shared = Shared::start(
             Arc::new(SystemClock),
             Arc::new(OsRandom),
             1,
             Box::new(std::io::stdout()),
-        )?);
+        )?;
+        if let Some(state) = &config.state {
+            shared = shared.with_state(state)?;
+        }
+        let shared = Arc::new(shared);
         let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));
         let live = live.map_err(|rejected| anyhow::anyhow!("{rejected}"))?;
         let server = Server::bind(Arc::new(live), shared, &listeners, None).await?;
@@ -85,6 +89,17 @@ curl -i -X DELETE {base}/orders/7 -H "Authorization: Bearer $TOKEN"
 # 401: no token
 curl -i {base}/orders/7
 
+# who am I
+curl -s {base}/token/userinfo -H "Authorization: Bearer $TOKEN"
+
+# a login goes on with its refresh token, which is good for one use
+REFRESH=$(curl -s {base}/token -d grant_type=password -d username=alice -d password={PASSWORD} | sed 's/.*"refresh_token":"\([^"]*\)".*/\1/')
+curl -s {base}/token -d grant_type=refresh_token -d refresh_token=$REFRESH
+
+# a revoked token is refused at once
+curl -s {base}/token/revoke -d token=$TOKEN
+curl -i {base}/orders/7 -H "Authorization: Bearer $TOKEN"
+
 Ctrl-C ends it. One line of JSON follows for every request."#
     )
 }
@@ -110,9 +125,10 @@ tokens:
   audience: demo
   keys:
     - {{ id: demo, algorithm: EdDSA, file: signing.pem, use: sign }}
+state: {{ sqlite: state.db }}
 users: {{ file: users.yaml }}
 clients:
-  - {{ id: demo, default: true, grants: [password], scopes: [orders:read, orders:write] }}
+  - {{ id: demo, default: true, grants: [password, refresh_token], scopes: [orders:read, orders:write] }}
 upstreams:
   application: {{ servers: ['{application}'] }}
 routes:

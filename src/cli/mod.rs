@@ -9,8 +9,10 @@ mod demo;
 mod explain;
 mod keys;
 mod password;
+mod revoke;
 #[cfg(feature = "proxy")]
 mod run;
+mod state;
 mod token;
 
 use std::path::PathBuf;
@@ -56,6 +58,8 @@ enum Command {
     /// Access tokens.
     #[command(subcommand)]
     Token(token::Token),
+    /// End tokens before their time, on every node.
+    Revoke(revoke::Revoke),
     /// Start an example application with the proxy in front of it, and print curl lines to try.
     #[cfg(feature = "proxy")]
     Demo,
@@ -79,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::HashPassword => password::hash_password(),
         Command::Keys(keys) => keys.run(),
         Command::Token(token) => token.run(),
+        Command::Revoke(revoke) => revoke.run(),
         #[cfg(feature = "proxy")]
         Command::Demo => demo::demo(),
     };

@@ -28,12 +28,18 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     observe::init_logging(&QUIET_TARGETS);
     let (listeners, admin) = (config.listeners.clone(), config.admin);
     let hashes = config.login.parallel_hashes;
-    let shared = Arc::new(Shared::start(
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let _within = runtime.enter();
+    let mut shared = Shared::start(
         Arc::new(SystemClock),
         Arc::new(OsRandom),
         hashes,
         Box::new(std::io::stdout()),
-    )?);
+    )?;
+    if let Some(state) = &config.state {
+        shared = shared.with_state(state)?;
+    }
+    let shared = Arc::new(shared);
     let live = match Live::start(file, Box::new(SystemSources), config, Arc::clone(&shared)) {
         Ok(live) => Arc::new(live),
         Err(rejected) => {
@@ -41,7 +47,6 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(INVALID));
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = Server::bind(Arc::clone(&live), shared, &listeners, admin).await?;
         let (stop, stopping) = watch::channel(false);

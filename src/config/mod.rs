@@ -19,7 +19,8 @@ mod tree;
 use std::path::Path;
 
 pub use model::{
-    Config, Endpoints, Expectation, Listener, Login, Persona, PolicyTest, TlsIdentity, Tokens,
+    Config, Endpoints, Expectation, Listener, Login, Persona, PolicyTest, StateConfig, TlsIdentity,
+    Tokens,
 };
 pub use problem::Problem;
 pub use sources::{SourceFile, Sources, SystemSources};

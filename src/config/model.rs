@@ -10,12 +10,13 @@ use crate::access::connection::{PlainRule, Transport};
 use crate::access::forwarded::TrustedProxies;
 use crate::access::identity::Identity;
 use crate::clock::Timestamp;
-use crate::grants::ClientRegistry;
+use crate::grants::{ClientRegistry, RefreshPolicy};
 use crate::issuers::Accepted;
 use crate::keys::KeyRing;
 use crate::oauth::scope::{Catalogue, Scope};
 use crate::route::host::Host;
 use crate::route::table::RouteTable;
+use crate::state::Place;
 use crate::users::UserStore;
 
 /// A whole configuration, checked, with its keys, certificates and users loaded.
@@ -32,7 +33,9 @@ pub struct Config {
     pub catalogue: Catalogue,
     /// What is issued and accepted.
     pub tokens: Tokens,
-    /// Who can log in.
+    /// Where the state is kept, if it is kept.
+    pub state: Option<StateConfig>,
+    /// Who can log in; nobody, when users are in the state store.
     pub users: UserStore,
     /// The registered clients.
     pub clients: ClientRegistry,
@@ -87,6 +90,8 @@ pub struct Tokens {
     pub lifetime: Duration,
     /// How far clocks may differ.
     pub leeway: Duration,
+    /// How long refresh tokens live.
+    pub refresh: RefreshPolicy,
     /// The keys.
     pub keys: Arc<KeyRing>,
     /// Where the own endpoints are.
@@ -95,11 +100,28 @@ pub struct Tokens {
     pub accept: Vec<Accepted>,
 }
 
+/// Where the state is kept. It is opened once, at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateConfig {
+    /// Where.
+    pub place: Place,
+    /// How old the mirror may be.
+    pub max_staleness: Duration,
+    /// Whether users are kept there.
+    pub users: bool,
+}
+
 /// The paths of the own endpoints; `None` is off. Never equal, not even in another case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
     /// The token endpoint (RFC 6749 section 3.2).
     pub token: Option<String>,
+    /// The revocation endpoint (RFC 7009).
+    pub revoke: Option<String>,
+    /// The introspection endpoint (RFC 7662).
+    pub introspect: Option<String>,
+    /// Who the bearer is.
+    pub userinfo: Option<String>,
     /// The key set (RFC 7517 section 5).
     pub jwks: Option<String>,
 }

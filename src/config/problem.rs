@@ -75,7 +75,7 @@ pub(super) fn suggestion<'a>(
     if let Some(name) = nearest(word, candidates.iter().copied()) {
         return Some(format!("did you mean `{name}`?"));
     }
-    let few = !candidates.is_empty() && candidates.len() <= 12;
+    let few = !candidates.is_empty() && candidates.len() <= 16;
     few.then(|| format!("there is: {}", candidates.join(", ")))
 }
 

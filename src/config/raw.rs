@@ -43,6 +43,8 @@ section! {
         scopes: Table<String>,
         /// The tokens that this edge issues and accepts.
         tokens: RawTokens,
+        /// What outlives the process. Default: nothing does.
+        state: RawState,
         /// Who can log in.
         users: RawUsers,
         /// Registered OAuth clients.
@@ -113,6 +115,8 @@ section! {
         hosts: List<String>,
         /// Access tokens.
         access: RawAccess,
+        /// Refresh tokens.
+        refresh: RawRefresh,
         /// Where the own endpoints are.
         endpoints: RawEndpoints,
         /// Signing and verifying keys. Exactly one with `use: sign`.
@@ -187,10 +191,48 @@ section! {
 }
 
 section! {
+    /// Refresh tokens.
+    RawRefresh {
+        /// How long they go on after a login, however much they are used. Default: 14d, at most 366d.
+        lifetime: Duration,
+        /// How long one is good while it is not used. Default: 2d.
+        idle: Duration,
+        /// How long a spent one gives its successor once more. Default: 10s, at most 60s.
+        reuse_grace: Duration,
+    }
+}
+
+section! {
+    /// What outlives the process: one of the two.
+    RawState {
+        /// SQLite file, made at the first start.
+        sqlite: String,
+        /// PostgreSQL, for a fleet.
+        postgres: RawPostgres,
+        /// How old what is known of the others may be before protected routes answer 503. Default: 5m.
+        max_staleness: Duration,
+    }
+}
+
+section! {
+    /// A PostgreSQL database.
+    RawPostgres {
+        /// Its URL, with the password.
+        url: RawSecret,
+    }
+}
+
+section! {
     /// Own endpoints: a path, or `off`.
     RawEndpoints {
         /// Default: `/token`.
         token: String,
+        /// Default: `/token/revoke`, where there is `state`.
+        revoke: String,
+        /// Default: `/token/introspect`.
+        introspect: String,
+        /// Default: `/token/userinfo`.
+        userinfo: String,
         /// Default: `/.well-known/jwks.json`.
         jwks: String,
     }
@@ -229,6 +271,8 @@ section! {
     RawUsers {
         /// YAML file with `users`.
         file: String,
+        /// Users are in the state store instead. Default: false.
+        database: bool,
     }
 }
 
@@ -245,7 +289,7 @@ section! {
     RawUser {
         /// The subject of the tokens and the value of `X-User`.
         name: String,
-        /// PHC text, as `hash-password` prints it.
+        /// argon2id as PHC text, as `hash-password` prints it; or bcrypt, scrypt, Django's PBKDF2 or sha512-crypt from elsewhere.
         password: String,
         /// What the user may do.
         scopes: List<String>,
@@ -261,10 +305,12 @@ section! {
         id: String,
         /// The client of requests that name none. Default: false; one at most.
         default: bool,
-        /// `password`.
+        /// `password`, `refresh_token`.
         grants: List<String>,
         /// What its tokens may carry at most.
         scopes: List<String>,
+        /// Whether it may introspect the tokens of other clients. Default: false.
+        introspect: bool,
         /// SHA-256 of a generated secret, 64 hexadecimal digits.
         secret_sha256: String,
         /// argon2id of a chosen secret, PHC text.

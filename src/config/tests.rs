@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/fixtures/config");
 const PASSWORD: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$Nf0h5y6ZyTbWhZrkOUYc8vxJ1i0yUDbQ0rYqMQ3kFvE";
+const BCRYPT: &str = "$2y$10$AAAAAAAAAAAAAAAAAAAAAOAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// 2026-11-24T00:00:00Z.
 const NOW: Timestamp = Timestamp::from_secs(1_795_478_400);
@@ -51,8 +52,17 @@ impl World {
         let absurd = PASSWORD.replace("m=19456", "m=4194304");
         let bad_users = format!("{bad_users}  - {{ name: eve, password: \"{absurd}\" }}\n");
         let stronger = PASSWORD.replace("t=2", "t=3");
-        let mixed = format!("{users}  - {{ name: carol, password: \"{stronger}\" }}\n")
-            .replace("orders:read", "used");
+        let absurd = BCRYPT.replace("$10$", "$31$");
+        let bad_users = format!(
+            "{bad_users}  - {{ name: oscar, password: \"{absurd}\" }}\n  \
+             - {{ name: ivan, password: \"{BCRYPT}x\" }}\n"
+        );
+        let mixed = format!(
+            "{users}  - {{ name: carol, password: \"{stronger}\" }}\n  \
+             - {{ name: dave, password: \"{BCRYPT}\" }}\n  - {{ name: erin, password: \"{BCRYPT}\" }}\n"
+        );
+        let legacy = format!("users:\n  - {{ name: dave, password: \"{BCRYPT}\" }}\n");
+        let mixed = mixed.replace("orders:read", "used");
         let mut world = Self { files: BTreeMap::new(), env: BTreeMap::new() };
         for (name, bytes, mode) in [
             ("tls/edge.pem", edge.cert.pem().into_bytes(), 0o644),
@@ -69,6 +79,7 @@ impl World {
             ("users.yaml", users.into_bytes(), 0o640),
             ("bad-users.yaml", bad_users.into_bytes(), 0o640),
             ("mixed-users.yaml", mixed.into_bytes(), 0o640),
+            ("legacy-users.yaml", legacy.into_bytes(), 0o640),
             ("empty", Vec::new(), 0o600),
         ] {
             world.files.insert(PathBuf::from(name), (bytes, mode));
@@ -251,7 +262,7 @@ fn an_hs_key_file_is_raw_bytes_and_a_text_secret_loses_one_newline() {
 
 #[test]
 fn no_message_repeats_a_secret() {
-    let secrets = ["hunter2", &"ab".repeat(31), PASSWORD];
+    let secrets = ["hunter2", &"ab".repeat(31), PASSWORD, BCRYPT];
     for secret in secrets {
         for text in [
             format!("clients: [{{ id: web, grants: [password], secret_sha256: \"{secret}\" }}]"),
@@ -265,6 +276,21 @@ fn no_message_repeats_a_secret() {
             assert!(found.starts_with("error: "), "{text}");
             assert!(!found.contains(secret), "{found}");
         }
+    }
+}
+
+#[test]
+fn a_hash_from_elsewhere_serves_users_with_a_warning_and_no_client() {
+    let full = std::fs::read_to_string(Path::new(FIXTURES).join("valid/minimal.yaml")).unwrap();
+    let text = format!("{full}users: {{ file: legacy-users.yaml }}\n");
+    let loaded = load_text(&text);
+    assert!(loaded.config.unwrap().users.find("dave").unwrap().password.is_legacy());
+    let found = report(&load_text(&text));
+    assert!(found.contains("legacy-users.yaml:2:29: users[0] (dave).password: "), "{found}");
+    for (hash, accepted) in [(PASSWORD, true), (BCRYPT, false)] {
+        let client = format!("{{ id: web, grants: [password], secret_hash: \"{hash}\" }}");
+        let loaded = load_text(&format!("{full}clients: [{client}]\n"));
+        assert_eq!(loaded.config.is_some(), accepted, "{}", report(&loaded));
     }
 }
 

@@ -2,9 +2,14 @@
 //!
 //! `proxy` reads a bounded body, builds an [`EndpointRequest`] and writes the [`Served::answer`]; it logs the outcome.
 
+pub mod client_request;
 pub mod discovery;
+pub mod introspect;
+pub mod revoke;
 pub mod token;
+pub mod userinfo;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,6 +26,12 @@ use crate::oauth::subject::Subject;
 pub enum Endpoint {
     /// `POST /token` (RFC 6749 section 3.2).
     Token,
+    /// `POST /token/revoke` (RFC 7009).
+    Revoke,
+    /// `POST /token/introspect` (RFC 7662).
+    Introspect,
+    /// Who the bearer is.
+    Userinfo,
     /// The public keys (RFC 7517 section 5).
     Jwks,
 }
@@ -28,6 +39,8 @@ pub enum Endpoint {
 /// A request to one of them.
 #[derive(Debug, Clone)]
 pub struct EndpointRequest {
+    /// The client's address, as far as it is believed.
+    pub client: IpAddr,
     /// The method.
     pub method: Method,
     /// The fields.
@@ -58,6 +71,8 @@ pub struct Outcome {
     pub subject: Option<Subject>,
     /// The id of the token that was issued.
     pub token_id: Option<Arc<str>>,
+    /// How a refresh token was spent.
+    pub refresh: Option<&'static str>,
     /// Why nothing was issued, as the log and the metric name it.
     pub failure: Option<&'static str>,
 }

@@ -16,6 +16,7 @@ use crate::access::identity::Claim;
 use crate::access::permit::Permit;
 use crate::clock::Timestamp;
 use crate::endpoints::Endpoint;
+use crate::endpoints::introspect::Examined;
 use crate::gateway::Gateway;
 use crate::oauth::bearer::Bearer;
 use crate::oauth::scope::{Scope, ScopeBits};
@@ -26,6 +27,7 @@ use crate::route::path::RequestPath;
 use crate::route::rule::{AccessRule, Believed};
 use crate::route::table::{Found, Route};
 use crate::route::target::{Target, TargetError};
+use crate::state::State;
 use crate::token::{TokenDigest, VerifiedToken, VerifyError};
 
 /// The head of a request, as it was received.
@@ -132,7 +134,10 @@ impl Gateway {
     fn check_transport(&self, endpoint: Endpoint, head: &RequestHead<'_>) -> Result<(), Denial> {
         let vouched = match (endpoint, head.connection.transport) {
             (Endpoint::Jwks, _) | (_, Transport::Tls) => true,
-            (Endpoint::Token, Transport::Plain(rule)) => match rule {
+            (
+                Endpoint::Token | Endpoint::Revoke | Endpoint::Introspect | Endpoint::Userinfo,
+                Transport::Plain(rule),
+            ) => match rule {
                 PlainRule::Loopback | PlainRule::Insecure => true,
                 PlainRule::BehindTls => {
                     self.trusted_proxies.is_https(head.connection, head.headers)
@@ -187,12 +192,21 @@ impl Gateway {
         believed: &Believed,
         now: Timestamp,
     ) -> Result<Option<Holder>, Denial> {
-        let text = match Bearer::of(headers) {
-            Bearer::Absent => return Ok(None),
-            Bearer::OtherScheme => return Err(Denial::new(Refusal::NoToken)),
-            Bearer::Malformed => return Err(Denial::new(Refusal::MalformedCredential)),
-            Bearer::Token(text) => text,
-        };
+        match Bearer::of(headers) {
+            Bearer::Absent => Ok(None),
+            Bearer::OtherScheme => Err(Denial::new(Refusal::NoToken)),
+            Bearer::Malformed => Err(Denial::new(Refusal::MalformedCredential)),
+            Bearer::Token(text) => self.examine(text, believed, now).map(Some),
+        }
+    }
+
+    /// What a token is worth now, to whoever believes these issuers.
+    fn examine(&self, text: &str, believed: &Believed, now: Timestamp) -> Result<Holder, Denial> {
+        let mirror = self.shared.state.as_ref().map(State::mirror);
+        // A mirror that was never filled, or is too old, cannot say that nothing was revoked.
+        if mirror.is_some_and(|mirror| !mirror.is_usable()) {
+            return Err(Denial::new(Refusal::NoState));
+        }
         let bad = |error: VerifyError| Denial::new(error.into());
         let digest = TokenDigest::of(text, self.generation);
         let (token, fresh) = match self.shared.cache.find(&digest) {
@@ -205,8 +219,28 @@ impl Gateway {
                 (Arc::new(token), Some(digest))
             }
         };
-        let held = self.worth(&token).map_err(|r| Denial::new(r).of(&token, fresh.is_none()))?;
-        Ok(Some(Holder { token, held, fresh }))
+        let revoked = mirror.is_some_and(|mirror| mirror.is_revoked(&token));
+        let worth = match revoked {
+            true => Err(Refusal::Token(Reason::Revoked)),
+            false => self.worth(&token),
+        };
+        let held = worth.map_err(|r| Denial::new(r).of(&token, fresh.is_none()))?;
+        Ok(Holder { token, held, fresh })
+    }
+
+    /// As [`Gateway::examine`], for the endpoints of our own.
+    pub(super) fn examined(&self, text: &str, now: Timestamp) -> Result<Examined, Denial> {
+        let Holder { token, held, .. } = self.examine(text, &Believed::default(), now)?;
+        let scope = self.catalogue.scope(held);
+        Ok(Examined { token, scope })
+    }
+
+    /// Whoever sends a request to an endpoint of our own with a bearer token.
+    pub(super) fn bearer(&self, headers: &HeaderMap, now: Timestamp) -> Result<Examined, Denial> {
+        let holder = self
+            .identify(headers, &Believed::default(), now)?
+            .ok_or(Denial::new(Refusal::NoToken))?;
+        Ok(Examined { scope: self.catalogue.scope(holder.held), token: holder.token })
     }
 
     /// What the token is worth now: never more than its user and its client may still have. One of an outside issuer carries no
@@ -219,11 +253,28 @@ impl Gateway {
         let client = token.client_id().and_then(|client| self.holders.clients.get(client));
         let client = client.ok_or(Refusal::Token(Reason::Revoked))?;
         let subject = match token.subject().as_str().strip_prefix(CLIENT_PREFIX) {
-            Some(id) => self.holders.clients.get(id),
-            None => self.holders.users.get(token.subject()),
+            Some(id) => {
+                let client = self.holders.clients.get(id).copied();
+                client.ok_or(Refusal::Token(Reason::UserDisabled))?
+            }
+            None => self.worth_of_user(token)?,
         };
-        let subject = subject.ok_or(Refusal::Token(Reason::UserDisabled))?;
-        Ok(held.intersection(*client).intersection(*subject))
+        Ok(held.intersection(*client).intersection(subject))
+    }
+
+    /// What the user may have now, as long as the token names the credential that the user has now.
+    fn worth_of_user(&self, token: &VerifiedToken) -> Result<ScopeBits, Refusal> {
+        let current = |credential: &str| token.credential() == Some(credential);
+        let revoked = Refusal::Token(Reason::Revoked);
+        if let Some(user) = self.holders.users.get(token.subject()) {
+            return if current(&user.credential) { Ok(user.scope) } else { Err(revoked) };
+        }
+        let state = self.shared.state.as_ref().filter(|_| self.users_in_state);
+        match state.and_then(|state| state.mirror().user(token.subject())) {
+            Some(user) if current(&user.credential) => Ok(self.catalogue.bits(&user.scope)),
+            Some(_) => Err(revoked),
+            None => Err(Refusal::Token(Reason::UserDisabled)),
+        }
     }
 
     fn check(&self, route: &Arc<Route>, holder: Option<&Holder>) -> Result<(), Denial> {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::access::connection::Transport;
-use crate::config::{self, Config, Problem, Sources};
+use crate::config::{self, Config, Problem, Sources, StateConfig};
 use crate::gateway::rehearsal::{self, TestFailure};
 use crate::gateway::{Gateway, Shared};
 
@@ -34,12 +34,13 @@ pub struct Live {
 struct Sockets {
     listeners: Vec<(SocketAddr, Transport)>,
     admin: Option<SocketAddr>,
+    state: Option<StateConfig>,
 }
 
 impl Sockets {
     fn of(config: &Config) -> Self {
         let listeners = config.listeners.iter().map(|own| (own.address, own.transport())).collect();
-        Self { listeners, admin: config.admin }
+        Self { listeners, admin: config.admin, state: config.state.clone() }
     }
 }
 
@@ -61,7 +62,7 @@ impl fmt::Display for Rejected {
             Self::Invalid(problems) => problems.iter().try_for_each(|p| writeln!(f, "error: {p}")),
             Self::Restart => writeln!(
                 f,
-                "error: `listeners` or `admin` changed, which takes a restart; nothing was reloaded"
+                "error: `listeners`, `admin`, `state` or `users.database` changed, which takes a restart; nothing was reloaded"
             ),
             Self::Tests(failures) => {
                 failures.iter().try_for_each(|t| writeln!(f, "test failed: {t}"))

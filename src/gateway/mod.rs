@@ -21,10 +21,11 @@ use crate::access::connection::Connection;
 use crate::access::forwarded::TrustedProxies;
 use crate::access::identity::Identity;
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
-use crate::endpoints::token::TokenServices;
-use crate::endpoints::{Endpoint, EndpointRequest, Served, discovery, token};
-use crate::grants::ClientRegistry;
+use crate::config::{Config, StateConfig};
+use crate::endpoints::{
+    Endpoint, EndpointRequest, Served, discovery, introspect, revoke, token, userinfo,
+};
+use crate::grants::{Accounts, ClientRegistry, GrantServices, RefreshPolicy};
 use crate::issuers::{Issuers, KeyRegistry};
 use crate::keys::KeyRing;
 use crate::oauth::client::ClientId;
@@ -34,6 +35,7 @@ use crate::observe::{AccessLog, Metrics};
 use crate::random::Random;
 use crate::route::host::Host;
 use crate::route::table::RouteTable;
+use crate::state::{State, StateSettings, StoreError};
 use crate::token::{Issuer, TokenCache, Verifier};
 use crate::users::{HashPool, HashPoolSettings, UserStore};
 
@@ -49,6 +51,8 @@ pub struct Shared {
     pub random: Arc<dyn Random>,
     /// The threads that check passwords.
     pub hashes: HashPool,
+    /// What outlives the process, if it is kept.
+    pub state: Option<State>,
     /// Verified tokens, by digest and snapshot.
     pub cache: TokenCache,
     /// The keys of the outside issuers.
@@ -86,7 +90,25 @@ impl Shared {
         let cache = TokenCache::new(TOKEN_CACHE_ENTRIES);
         let log = AccessLog::start(log, Arc::clone(&metrics))?;
         let issuer_keys = KeyRegistry::default();
-        Ok(Self { clock, random, hashes, cache, issuer_keys, metrics, log })
+        Ok(Self { clock, random, hashes, state: None, cache, issuer_keys, metrics, log })
+    }
+
+    /// The same, with what outlives the process kept at this place.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError::State`] when the place is unusable.
+    pub fn with_state(mut self, config: &StateConfig) -> Result<Self, StartError> {
+        let metrics = Arc::clone(&self.metrics);
+        let settings = StateSettings {
+            clock: Arc::clone(&self.clock),
+            max_staleness: config.max_staleness,
+            users: config.users,
+            observer: Some(Arc::new(move |writes| metrics.state_committed(writes))),
+        };
+        self.state = Some(State::open(&config.place, settings)?);
+        Ok(self)
     }
 }
 
@@ -99,6 +121,9 @@ pub enum StartError {
     /// The metrics.
     #[error("the metrics could not be registered: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The state.
+    #[error("the state cannot be opened: {0}")]
+    State(#[from] StoreError),
 }
 
 /// One immutable snapshot. Cloning it copies references.
@@ -110,6 +135,8 @@ pub struct Gateway {
     trusted_proxies: TrustedProxies,
     catalogue: Arc<Catalogue>,
     issuer: Arc<Issuer>,
+    /// Ourselves alone, for the endpoints of our own.
+    verifier: Arc<Verifier>,
     issuers: Arc<Issuers>,
     keys: Arc<KeyRing>,
     hosts: Arc<[Host]>,
@@ -118,14 +145,25 @@ pub struct Gateway {
     clients: Arc<ClientRegistry>,
     routes: Arc<RouteTable>,
     holders: Arc<Holders>,
+    refresh: RefreshPolicy,
+    users_in_state: bool,
+    audience: Arc<str>,
 }
 
 /// Who may use a token now, and the most that it can be worth: looked at on every request, cached verification or not.
 #[derive(Debug, Clone, Default)]
 struct Holders {
-    /// Every user that is not disabled.
-    users: HashMap<Subject, ScopeBits>,
+    /// Every user of the file that is not disabled.
+    users: HashMap<Subject, HeldUser>,
     clients: HashMap<ClientId, ScopeBits>,
+}
+
+/// A user, as tokens are measured by.
+#[derive(Debug, Clone)]
+struct HeldUser {
+    scope: ScopeBits,
+    /// The version of the credential that tokens must name.
+    credential: Arc<str>,
 }
 
 impl Gateway {
@@ -136,21 +174,33 @@ impl Gateway {
         let catalogue = config.catalogue;
         let active = config.users.iter().filter(|user| !user.disabled);
         let holders = Holders {
-            users: active.map(|u| (u.name.clone(), catalogue.bits(&u.scope))).collect(),
+            users: active
+                .map(|user| {
+                    let scope = catalogue.bits(&user.scope);
+                    let credential = user.password.version();
+                    (user.name.clone(), HeldUser { scope, credential })
+                })
+                .collect(),
             clients: config
                 .clients
                 .iter()
                 .map(|c| (c.id.clone(), catalogue.bits(&c.scope)))
                 .collect(),
         };
-        let paths =
-            [(tokens.endpoints.token, Endpoint::Token), (tokens.endpoints.jwks, Endpoint::Jwks)];
+        let paths = [
+            (tokens.endpoints.token, Endpoint::Token),
+            (tokens.endpoints.revoke, Endpoint::Revoke),
+            (tokens.endpoints.introspect, Endpoint::Introspect),
+            (tokens.endpoints.userinfo, Endpoint::Userinfo),
+            (tokens.endpoints.jwks, Endpoint::Jwks),
+        ];
         let endpoints: Vec<_> =
             paths.into_iter().filter_map(|(path, own)| Some((path?, own))).collect();
         let ring = &tokens.keys;
         let verifier =
             Verifier::new(&tokens.issuer, &tokens.audience, tokens.leeway, Arc::clone(ring));
-        let issuers = Issuers::new(Arc::new(verifier), tokens.accept, &shared.issuer_keys);
+        let verifier = Arc::new(verifier);
+        let issuers = Issuers::new(Arc::clone(&verifier), tokens.accept, &shared.issuer_keys);
         Self {
             generation,
             shared,
@@ -162,6 +212,7 @@ impl Gateway {
                 tokens.lifetime,
                 Arc::clone(ring),
             )),
+            verifier,
             issuers: Arc::new(issuers),
             keys: Arc::clone(ring),
             hosts: Arc::from(tokens.hosts),
@@ -171,26 +222,46 @@ impl Gateway {
             clients: Arc::new(config.clients),
             routes: Arc::new(config.routes),
             holders: Arc::new(holders),
+            refresh: tokens.refresh,
+            users_in_state: config.state.is_some_and(|state| state.users),
+            audience: Arc::from(tokens.audience),
         }
     }
 
     /// Lets an endpoint of ours answer.
     pub async fn serve(&self, endpoint: Endpoint, request: &EndpointRequest) -> Served {
+        let now = self.now();
         match endpoint {
-            Endpoint::Token => {
-                let services = TokenServices {
-                    issuer: &self.issuer,
-                    users: &self.users,
-                    clients: &self.clients,
-                    catalogue: &self.catalogue,
-                    hashes: &self.shared.hashes,
-                    random: &*self.shared.random,
-                };
-                token::serve(&services, request, self.shared.clock.now()).await
+            Endpoint::Token => token::serve(&self.services(), request, now).await,
+            Endpoint::Revoke => revoke::serve(&self.services(), &self.verifier, request, now).await,
+            Endpoint::Introspect => {
+                let examine = |text: &str| self.examined(text, now).ok();
+                let services = self.services();
+                introspect::serve(&services, &self.audience, examine, request, now).await
             }
-            Endpoint::Jwks => {
-                Served::from(discovery::jwks(&self.keys, &request.method, self.now()))
-            }
+            Endpoint::Userinfo => match userinfo::refuses(&request.method) {
+                Some(answer) => Served::from(answer),
+                None => match self.bearer(&request.headers, now) {
+                    Ok(examined) => userinfo::answer(&examined),
+                    Err(denial) => Served::from(denial.answer()),
+                },
+            },
+            Endpoint::Jwks => Served::from(discovery::jwks(&self.keys, &request.method, now)),
+        }
+    }
+
+    fn services(&self) -> GrantServices<'_> {
+        let state = self.shared.state.as_ref();
+        let database = state.filter(|_| self.users_in_state).map(State::store);
+        GrantServices {
+            accounts: Accounts::new(&self.users, database),
+            clients: &self.clients,
+            catalogue: &self.catalogue,
+            hashes: &self.shared.hashes,
+            state,
+            refresh: self.refresh,
+            issuer: &self.issuer,
+            random: &*self.shared.random,
         }
     }
 

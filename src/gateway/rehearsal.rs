@@ -14,11 +14,12 @@ use http::{HeaderMap, HeaderValue, Method};
 use crate::access::connection::{Connection, Transport};
 use crate::config::{Expectation, Persona, PolicyTest};
 use crate::gateway::decide::{Decision, RequestHead};
-use crate::gateway::{Gateway, Holders};
+use crate::gateway::{Gateway, HeldUser, Holders};
 use crate::oauth::client::ClientId;
 use crate::oauth::scope::{Scope, ScopeBits};
 use crate::oauth::subject::Subject;
 use crate::random;
+use crate::token::Content;
 
 /// A snapshot with a stage on which anybody can be played.
 #[derive(Debug)]
@@ -27,6 +28,9 @@ pub struct Rehearsal {
     stranger: Subject,
     client: ClientId,
 }
+
+/// The version of the stranger's credential.
+const CREDENTIAL: &str = "rehearsal";
 
 /// One request to play.
 #[derive(Debug, Clone)]
@@ -70,7 +74,8 @@ impl Rehearsal {
         let everything: Scope = gateway.catalogue.iter().cloned().collect();
         let everything: ScopeBits = gateway.catalogue.bits(&everything);
         let mut users: HashMap<_, _> = gateway.holders.users.clone();
-        users.insert(stranger.clone(), everything);
+        let credential = Arc::from(CREDENTIAL);
+        users.insert(stranger.clone(), HeldUser { scope: everything, credential });
         let mut clients = gateway.holders.clients.clone();
         clients.insert(client.clone(), everything);
         let gateway = Gateway { holders: Arc::new(Holders { users, clients }), ..gateway.clone() };
@@ -88,23 +93,25 @@ impl Rehearsal {
     /// # Errors
     /// [`SceneError`] for an unknown user or when signing fails.
     pub fn token(&self, persona: &Persona) -> Result<Option<String>, SceneError> {
-        let (subject, scope) = match persona {
+        let (subject, scope, credential) = match persona {
             Persona::Anonymous => return Ok(None),
-            Persona::Scopes(scope) => (self.stranger.clone(), scope.clone()),
+            Persona::Scopes(scope) => (self.stranger.clone(), scope.clone(), Arc::from(CREDENTIAL)),
             Persona::User(name) => {
                 let user = self.gateway.users.find(name);
                 let user = user.ok_or_else(|| SceneError::User(name.clone()))?;
-                (user.name.clone(), user.scope.clone())
+                (user.name.clone(), user.scope.clone(), user.password.version())
             }
         };
         let shared = &self.gateway.shared;
-        let issued = self.gateway.issuer.issue(
-            &subject,
-            &self.client,
-            &scope,
-            shared.clock.now(),
-            &*shared.random,
-        );
+        let content = Content {
+            subject: &subject,
+            client_id: &self.client,
+            scope: &scope,
+            family: None,
+            credential: Some(&credential),
+            after: None,
+        };
+        let issued = self.gateway.issuer.issue(&content, shared.clock.now(), &*shared.random);
         issued.map(|issued| Some(issued.token)).map_err(|e| SceneError::Token(e.to_string()))
     }
 

@@ -114,17 +114,20 @@ fn gateway(text: &str) -> Gateway {
 }
 
 fn token(gateway: &Gateway, user: &str, scope: &str) -> String {
-    let issued = gateway.issuer.issue(
-        &Subject::parse(user).unwrap(),
-        &ClientId::parse("web").unwrap(),
-        &Scope::parse(scope).unwrap(),
-        NOW,
-        &OsRandom,
-    );
-    issued.unwrap().token
+    let held = gateway.holders.users.get(user);
+    let content = Content {
+        subject: &Subject::parse(user).unwrap(),
+        client_id: &ClientId::parse("web").unwrap(),
+        scope: &Scope::parse(scope).unwrap(),
+        family: None,
+        credential: held.map(|held| &*held.credential),
+        after: None,
+    };
+    gateway.issuer.issue(&content, NOW, &OsRandom).unwrap().token
 }
 
 use crate::oauth::scope::Scope;
+use crate::token::Content;
 
 struct Ask<'a> {
     gateway: &'a Gateway,

@@ -21,11 +21,13 @@ use crate::users::{HashError, HashPool, MAX_PASSWORD_BYTES, PasswordHash};
 pub enum GrantType {
     /// Resource owner password credentials (RFC 6749 section 4.3).
     Password,
+    /// A refresh token (RFC 6749 section 6).
+    RefreshToken,
 }
 
 impl GrantType {
     /// Every grant, in the order of the documentation.
-    pub const ALL: [Self; 1] = [Self::Password];
+    pub const ALL: [Self; 2] = [Self::Password, Self::RefreshToken];
 
     /// Reads a `grant_type`: exact and case-sensitive.
     #[must_use]
@@ -38,6 +40,7 @@ impl GrantType {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Password => "password",
+            Self::RefreshToken => "refresh_token",
         }
     }
 }
@@ -66,6 +69,8 @@ pub struct Client {
     pub grants: Vec<GrantType>,
     /// The most that tokens issued through it may have.
     pub scope: Scope,
+    /// Whether it may introspect the tokens of other clients.
+    pub introspect: bool,
 }
 
 /// All clients.
@@ -213,13 +218,14 @@ mod tests {
 
     fn client(id: &str, default: bool, secret: ClientSecret) -> Client {
         let (id, scope) = (ClientId::parse(id).unwrap(), Scope::default());
-        Client { id, default, secret, grants: vec![GrantType::Password], scope }
+        let grants = vec![GrantType::Password];
+        Client { id, default, secret, grants, scope, introspect: false }
     }
 
     #[test]
     fn a9_grant_types_are_exact() {
         assert_eq!(GrantType::parse("password"), Some(GrantType::Password));
-        for bad in ["Password", "password ", "", "refresh_token"] {
+        for bad in ["Password", "password ", "", "refresh-token"] {
             assert_eq!(GrantType::parse(bad), None, "{bad:?}");
         }
     }

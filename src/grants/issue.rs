@@ -1,11 +1,16 @@
-//! What was granted, and the one step that makes a token of it.
+//! What was granted, and the one step that makes tokens of it.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::grants::services::GrantServices;
 use crate::oauth::client::ClientId;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
-use crate::random::Random;
-use crate::token::{AccessToken, IssueError, Issuer};
+use crate::random::RandomError;
+use crate::state::{Family, FamilyId, RefreshToken, State, StoreError, TagKey};
+use crate::token::{AccessToken, Content, IssueError};
 
 /// What may be issued. Only a grant's flow can make one.
 #[derive(Debug)]
@@ -13,6 +18,29 @@ pub struct Grant {
     pub(super) subject: Subject,
     pub(super) client_id: ClientId,
     pub(super) scope: Scope,
+    /// The version of the user's credential; machine clients have none.
+    pub(super) credential: Option<Arc<str>>,
+    pub(super) lineage: Lineage,
+}
+
+/// Where the tokens come from, and whether more can come after them.
+#[derive(Debug)]
+pub(super) enum Lineage {
+    /// An access token and nothing after it.
+    Single,
+    /// A family of refresh tokens begins.
+    Begins,
+    /// It goes on, with this token. The rotation is durable already.
+    GoesOn(RefreshToken),
+}
+
+/// What is handed out.
+#[derive(Debug)]
+pub struct TokenPair {
+    /// The access token.
+    pub access: AccessToken,
+    /// The refresh token, where there is one.
+    pub refresh: Option<RefreshToken>,
 }
 
 impl Grant {
@@ -29,15 +57,73 @@ impl Grant {
     }
 }
 
-/// Makes a token of a grant.
+/// Makes tokens of a grant. A family that begins is durable before this returns.
 ///
 /// # Errors
-/// [`IssueError`] as [`Issuer::issue`].
-pub fn issue(
+/// [`GrantIssueError`].
+pub async fn issue(
     grant: &Grant,
-    issuer: &Issuer,
+    services: &GrantServices<'_>,
     now: Timestamp,
-    random: &dyn Random,
-) -> Result<AccessToken, IssueError> {
-    issuer.issue(&grant.subject, &grant.client_id, &grant.scope, now, random)
+) -> Result<TokenPair, GrantIssueError> {
+    // What was revoked up to a point of time is not what is issued now.
+    let after = services.state.and_then(|state| state.mirror().revoked_up_to(&grant.subject));
+    let refresh = match (&grant.lineage, services.state) {
+        (Lineage::GoesOn(token), _) => Some(token.clone()),
+        (Lineage::Begins, Some(state)) => Some(
+            begin(grant, services, state, after.map_or(now, |at| now.max(at.plus(SECOND)))).await?,
+        ),
+        (Lineage::Begins, None) | (Lineage::Single, _) => None,
+    };
+    let content = Content {
+        subject: &grant.subject,
+        client_id: &grant.client_id,
+        scope: &grant.scope,
+        family: refresh.as_ref().map(|token| &**token.family().as_str()),
+        credential: grant.credential.as_deref(),
+        after,
+    };
+    let access = services.issuer.issue(&content, now, services.random)?;
+    Ok(TokenPair { access, refresh })
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+async fn begin(
+    grant: &Grant,
+    services: &GrantServices<'_>,
+    state: &State,
+    now: Timestamp,
+) -> Result<RefreshToken, GrantIssueError> {
+    let (id, tag_key) = (FamilyId::new(services.random)?, TagKey::new(services.random)?);
+    let token = RefreshToken::first(&id, &tag_key, services.random)?;
+    let family = Family {
+        id,
+        subject: grant.subject.clone(),
+        client_id: grant.client_id.clone(),
+        scope: grant.scope.clone(),
+        credential: grant.credential.clone().unwrap_or_default(),
+        tag_key,
+        created_at: now,
+        expires_at: now.plus(services.refresh.lifetime),
+        idle_until: now.plus(services.refresh.idle),
+        revoked: false,
+        token: token.digest(),
+    };
+    state.store().begin(family).await?;
+    Ok(token)
+}
+
+/// Why nothing could be issued for a grant.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantIssueError {
+    /// The access token could not be written.
+    #[error(transparent)]
+    Token(#[from] IssueError),
+    /// There is no randomness.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// The family could not be made durable.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }

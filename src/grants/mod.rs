@@ -3,12 +3,18 @@
 //! One file per grant; each ends in a [`Grant`], which nothing else can make, and [`issue`] alone turns one into a token.
 //! Nothing here knows HTTP statuses: `endpoints` puts outcomes into words.
 
+mod accounts;
 mod client;
 mod issue;
 mod password;
+mod refresh_token;
+mod services;
 
+pub use accounts::{Account, Accounts};
 pub use client::{
     Client, ClientError, ClientRegistry, ClientRegistryError, ClientSecret, GrantType, authenticate,
 };
-pub use issue::{Grant, issue};
-pub use password::{PasswordError, PasswordRequest, exchange};
+pub use issue::{Grant, GrantIssueError, TokenPair, issue};
+pub use password::{PasswordError, PasswordRequest, log_in};
+pub use refresh_token::{RefreshError, RefreshRequest, Spent, refresh};
+pub use services::{GrantServices, LONGEST_ACCESS, RefreshPolicy};

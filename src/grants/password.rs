@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use crate::grants::client::{Client, GrantType};
-use crate::grants::issue::Grant;
+use crate::grants::issue::{Grant, Lineage};
+use crate::grants::services::GrantServices;
 use crate::oauth::form::Form;
-use crate::oauth::scope::{Catalogue, Scope};
+use crate::oauth::scope::Scope;
 use crate::oauth::subject::MAX_SUBJECT_BYTES;
 use crate::secret::Secret;
-use crate::users::{HashError, HashPool, MAX_PASSWORD_BYTES, UserStore};
+use crate::state::StoreError;
+use crate::users::{HashError, MAX_PASSWORD_BYTES};
 
 /// The grant's parameters.
 #[derive(Debug)]
@@ -46,13 +48,12 @@ impl PasswordRequest {
 ///
 /// # Errors
 /// [`PasswordError`].
-pub async fn exchange(
+pub async fn log_in(
     request: PasswordRequest,
     client: &Client,
-    users: &UserStore,
-    catalogue: &Catalogue,
-    hashes: &HashPool,
+    services: &GrantServices<'_>,
 ) -> Result<Grant, PasswordError> {
+    let GrantServices { accounts, catalogue, hashes, .. } = services;
     if !client.grants.contains(&GrantType::Password) {
         return Err(PasswordError::Unauthorized);
     }
@@ -60,10 +61,10 @@ pub async fn exchange(
     if !request.scope.as_ref().is_none_or(declared) {
         return Err(PasswordError::Scope);
     }
-    let user = users.find(&request.username);
-    let hash = user.map_or_else(|| users.dummy(), |user| &user.password);
+    let account = accounts.find(&request.username).await.map_err(unavailable)?;
+    let hash = account.as_ref().map_or_else(|| accounts.dummy(), |account| &account.password);
     let matches = hashes.verify(request.password, Arc::clone(hash)).await?;
-    let Some(user) = user.filter(|user| matches && !user.disabled) else {
+    let Some(user) = account.filter(|account| matches && !account.disabled) else {
         return Err(PasswordError::Refused);
     };
     let most =
@@ -78,7 +79,19 @@ pub async fn exchange(
             granted
         }
     };
-    Ok(Grant { subject: user.name.clone(), client_id: client.id.clone(), scope })
+    let goes_on = client.grants.contains(&GrantType::RefreshToken) && services.state.is_some();
+    Ok(Grant {
+        subject: user.name,
+        client_id: client.id.clone(),
+        scope,
+        credential: Some(user.credential),
+        lineage: if goes_on { Lineage::Begins } else { Lineage::Single },
+    })
+}
+
+fn unavailable(error: StoreError) -> PasswordError {
+    tracing::warn!(%error, "a user could not be looked up");
+    PasswordError::Unavailable
 }
 
 /// Why nothing is granted.
@@ -99,6 +112,9 @@ pub enum PasswordError {
     /// Unknown user, wrong password, or disabled: nobody is told which.
     #[error("the user name or password is wrong")]
     Refused,
+    /// The state store, where users are kept, does not say.
+    #[error("the state store does not answer")]
+    Unavailable,
     /// The password could not be checked now.
     #[error(transparent)]
     Hash(#[from] HashError),
@@ -110,16 +126,21 @@ mod tests {
 
     use super::*;
     use crate::grants::client::ClientSecret;
+    use crate::grants::{Accounts, ClientRegistry, RefreshPolicy};
+    use crate::keys::{self, Algorithm, KeyRing, KeyUse};
     use crate::oauth::client::ClientId;
     use crate::oauth::scope::Catalogue;
     use crate::oauth::subject::Subject;
     use crate::random::OsRandom;
-    use crate::users::{HashPoolSettings, PasswordHash, User};
+    use crate::token::Issuer;
+    use crate::users::{HashPool, HashPoolSettings, PasswordHash, User, UserStore};
 
     struct Stage {
         users: UserStore,
+        clients: ClientRegistry,
         hashes: HashPool,
         catalogue: Catalogue,
+        issuer: Issuer,
     }
 
     fn stage() -> Stage {
@@ -133,7 +154,12 @@ mod tests {
         };
         let (workers, queue, deadline) = (1, 8, Duration::from_secs(60));
         let settings = HashPoolSettings { workers, queue, deadline, observer: None };
+        let file = keys::generate(Algorithm::EdDsa, &OsRandom).unwrap();
+        let key = keys::load("k", Algorithm::EdDsa, file.expose(), KeyUse::Sign, None).unwrap();
+        let ring = Arc::new(KeyRing::new(vec![key]).unwrap());
         Stage {
+            clients: ClientRegistry::default(),
+            issuer: Issuer::new("https://edge.example.com", "app", deadline, ring),
             users: UserStore::new(vec![user("alice", false), user("gone", true)], &OsRandom)
                 .unwrap(),
             hashes: HashPool::start(settings).unwrap(),
@@ -143,14 +169,28 @@ mod tests {
 
     fn client(grants: Vec<GrantType>) -> Client {
         let (id, scope) = (ClientId::parse("web").unwrap(), Scope::parse("b c").unwrap());
-        Client { id, default: true, secret: ClientSecret::Public, grants, scope }
+        let secret = ClientSecret::Public;
+        Client { id, default: true, secret, grants, scope, introspect: false }
     }
 
     impl Stage {
         async fn ask(&self, client: &Client, body: &str) -> Result<String, PasswordError> {
             let request = PasswordRequest::parse(&Form::parse(body.as_bytes()).unwrap())?;
-            let Self { users, hashes, catalogue } = self;
-            let grant = exchange(request, client, users, catalogue, hashes).await?;
+            let services = GrantServices {
+                accounts: Accounts::new(&self.users, None),
+                clients: &self.clients,
+                catalogue: &self.catalogue,
+                hashes: &self.hashes,
+                state: None,
+                refresh: RefreshPolicy {
+                    lifetime: Duration::ZERO,
+                    idle: Duration::ZERO,
+                    reuse_grace: Duration::ZERO,
+                },
+                issuer: &self.issuer,
+                random: &OsRandom,
+            };
+            let grant = log_in(request, client, &services).await?;
             Ok(format!("{} {}", grant.subject(), grant.scope()))
         }
     }

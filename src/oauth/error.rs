@@ -15,6 +15,8 @@ pub enum ErrorCode {
     UnsupportedGrantType,
     /// Nothing of the requested scope can be granted, or it is malformed.
     InvalidScope,
+    /// The kind of token cannot be revoked (RFC 7009 section 2.2.1).
+    UnsupportedTokenType,
     /// Too many logins are waiting (the code is of RFC 6749 section 4.1.2.1).
     TemporarilyUnavailable,
     /// We failed (likewise).
@@ -32,6 +34,7 @@ impl ErrorCode {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
+            Self::UnsupportedTokenType => "unsupported_token_type",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }

@@ -200,7 +200,7 @@ mod tests {
     }
 
     fn dropped(metrics: &Metrics) -> u64 {
-        let text = metrics.render(Gauges { hash_queue_depth: 0, token_cache_entries: 0 });
+        let text = metrics.render(Gauges::default());
         let lost =
             text.lines().find_map(|l| l.strip_prefix("portcullis_access_log_dropped_total "));
         lost.unwrap().parse().unwrap()

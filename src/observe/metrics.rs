@@ -25,12 +25,16 @@ pub struct Metrics {
 }
 
 /// What is only known when somebody looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Gauges {
     /// Logins that wait for a hashing thread.
     pub hash_queue_depth: usize,
     /// Verified tokens that are remembered.
     pub token_cache_entries: usize,
+    /// Revocations that are remembered.
+    pub revocations: usize,
+    /// How long ago revocations were last seen to be complete; none for never, or where nothing is kept.
+    pub state_age: Option<Duration>,
 }
 
 impl Metrics {
@@ -71,6 +75,9 @@ impl Metrics {
         if let (Some(grant), None) = (record.grant, record.login_failure) {
             self.series.tokens_issued.with_label_values(&[grant]).inc();
         }
+        if let Some(outcome) = record.refresh {
+            self.series.refreshes.with_label_values(&[outcome]).inc();
+        }
         if let Some(failure) = record.login_failure {
             self.series.login_failures.with_label_values(&[failure]).inc();
         }
@@ -86,6 +93,11 @@ impl Metrics {
     /// Notes how long a login waited for a hashing thread.
     pub fn hash_waited(&self, waited: Duration) {
         self.series.hash_wait.observe(waited.as_secs_f64());
+    }
+
+    /// Notes how many writes shared a commit of the state store.
+    pub fn state_committed(&self, writes: usize) {
+        self.series.state_writes.observe(f64::from(u32::try_from(writes).unwrap_or(u32::MAX)));
     }
 
     /// Counts a reload of the configuration.
@@ -134,6 +146,8 @@ impl Metrics {
     pub fn render(&self, now: Gauges) -> String {
         self.series.hash_queue_depth.set(saturated(now.hash_queue_depth));
         self.series.token_cache_entries.set(saturated(now.token_cache_entries));
+        self.series.revocations.set(saturated(now.revocations));
+        self.series.state_age.set(now.state_age.map_or(-1.0, |age| age.as_secs_f64()));
         let mut text = String::new();
         for family in self.registry.gather() {
             // One at a time, so that a family that cannot be written does not take the others with it.
@@ -199,7 +213,8 @@ mod tests {
     use super::super::record::tests::permitted;
     use super::*;
 
-    const NOW: Gauges = Gauges { hash_queue_depth: 3, token_cache_entries: 17 };
+    const NOW: Gauges =
+        Gauges { hash_queue_depth: 3, token_cache_entries: 17, revocations: 5, state_age: None };
 
     fn holds(text: &str, line: &str) -> bool {
         text.lines().any(|l| l == line)
@@ -250,7 +265,7 @@ mod tests {
                 assert!(known, "{line}");
             }
         }
-        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 20);
+        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 24);
         #[cfg(target_os = "linux")]
         assert!(types.contains_key("process_open_fds"));
     }

@@ -42,6 +42,8 @@ pub struct Record<'a> {
     pub cached: Option<bool>,
     /// The grant by which this request obtained a token.
     pub grant: Option<&'static str>,
+    /// How this request spent a refresh token.
+    pub refresh: Option<&'static str>,
     /// Why this request failed to log in: a word of ours, never of the client's.
     pub login_failure: Option<&'static str>,
 }
@@ -99,6 +101,7 @@ pub(super) mod tests {
             upstream: Some(Duration::from_micros(9_500)),
             cached: Some(true),
             grant: None,
+            refresh: None,
             login_failure: None,
         }
     }

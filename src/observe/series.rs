@@ -2,7 +2,7 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Error, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Error, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
 };
 
@@ -14,6 +14,9 @@ const DURATION_BOUNDS: [f64; 12] =
 
 /// Bounds in seconds: one hash takes some tens of milliseconds, and whoever waits for long is throttled.
 const HASH_WAIT_BOUNDS: [f64; 9] = [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// Writes: each power of two up to a full batch.
+const BATCH_BOUNDS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 /// Every series of ours; what they mean stands in their help.
 pub(super) struct Series {
@@ -36,6 +39,10 @@ pub(super) struct Series {
     pub(super) access_log_dropped: IntCounter,
     pub(super) issuer_keys_age: IntGaugeVec,
     pub(super) issuer_key_fetches: IntCounterVec,
+    pub(super) refreshes: IntCounterVec,
+    pub(super) state_writes: Histogram,
+    pub(super) state_age: Gauge,
+    pub(super) revocations: IntGauge,
 }
 
 impl Series {
@@ -150,6 +157,30 @@ impl Series {
                 "Fetches of the keys of an outside issuer by outcome.",
                 &["issuer", "outcome"],
             )?,
+            refreshes: counters(
+                own,
+                "refresh_tokens_total",
+                "Uses of refresh tokens: rotated, repeated within the grace, or reused.",
+                &["outcome"],
+            )?,
+            state_writes: register(
+                own,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        named("state_writes_per_commit"),
+                        "Writes that shared one commit of the state store.",
+                    )
+                    .buckets(BATCH_BOUNDS.to_vec()),
+                )?,
+            )?,
+            state_age: register(
+                own,
+                Gauge::new(
+                    named("state_age_seconds"),
+                    "Time since revocations were last seen to be complete; -1 for never.",
+                )?,
+            )?,
+            revocations: gauge(own, "revocations", "Revocations that are remembered.")?,
         })
     }
 
@@ -160,6 +191,9 @@ impl Series {
         }
         for outcome in [true, false] {
             self.reloads.with_label_values(&[outcome_name(outcome)]).reset();
+        }
+        for outcome in ["rotated", "repeated", "reused"] {
+            self.refreshes.with_label_values(&[outcome]).reset();
         }
         self.last_reload_successful.set(1);
     }

@@ -15,6 +15,7 @@ use pingora::protocols::http::ServerSession;
 use crate::gateway::Shared;
 use crate::issuers::IssuerKeys;
 use crate::observe::metrics::{self, Gauges};
+use crate::state::State;
 
 /// The application behind the listener.
 pub(super) struct Admin {
@@ -41,9 +42,12 @@ impl Admin {
         }
         match path {
             b"/metrics" => {
+                let mirror = self.shared.state.as_ref().map(State::mirror);
                 let now = Gauges {
                     hash_queue_depth: self.shared.hashes.depth(),
                     token_cache_entries: self.shared.cache.len(),
+                    revocations: mirror.map_or(0, |mirror| mirror.revocations()),
+                    state_age: mirror.and_then(|mirror| mirror.age()),
                 };
                 let (issuers, instant) = (self.issuers(), self.shared.clock.instant());
                 let ages = issuers
@@ -55,6 +59,9 @@ impl Admin {
             b"/healthz" => text(StatusCode::OK, "ok\n"),
             b"/readyz" if self.draining.load(Ordering::Acquire) => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            }
+            b"/readyz" if self.shared.state.as_ref().is_some_and(|s| !s.mirror().is_current()) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "the state store does not answer\n")
             }
             b"/readyz" => match self.missed() {
                 missed if missed.is_empty() => text(StatusCode::OK, "ok\n"),

@@ -114,6 +114,7 @@ impl Exchange {
             upstream: self.upstream,
             cached: None,
             grant: None,
+            refresh: None,
             login_failure: None,
         };
         self.tell(&mut record);
@@ -146,6 +147,7 @@ impl Exchange {
                     record.client_id = outcome.client_id.as_ref().map(|id| id.as_str());
                     record.token_id = outcome.token_id.as_deref();
                     record.grant = outcome.grant.map(|grant| grant.name());
+                    record.refresh = outcome.refresh;
                     record.login_failure = outcome.failure;
                 }
             }

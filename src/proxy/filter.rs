@@ -16,7 +16,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::access::connection::{Connection, Transport};
 use crate::answer::Answer;
-use crate::endpoints::token::MAX_BODY_BYTES;
+use crate::endpoints::client_request::MAX_BODY_BYTES;
 use crate::endpoints::{Endpoint, EndpointRequest};
 use crate::gateway::Shared;
 use crate::gateway::decide::{Decision, RequestHead};
@@ -25,6 +25,7 @@ use crate::proxy::exchange::{Exchange, Fate};
 use crate::proxy::patience::{Connections, NEXT_HEAD};
 use crate::proxy::{head, respond, upstream};
 use crate::random;
+use crate::reason::Reason;
 
 /// The longest pause between two reads from, or two writes to, a client.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
@@ -126,7 +127,10 @@ impl EdgeProxy {
         };
         let head = session.req_header();
         let (method, headers) = (head.method.clone(), head.headers.clone());
-        let request = EndpointRequest { method, headers, query, body };
+        let Some(client) = exchange.client else {
+            return upstream::failure(Reason::InternalError);
+        };
+        let request = EndpointRequest { client, method, headers, query, body };
         let served = exchange.gateway.serve(endpoint, &request).await;
         exchange.fate = Fate::Served(Some(served.outcome));
         served.answer

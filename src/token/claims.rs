@@ -23,6 +23,8 @@ pub(super) struct Claims {
     pub(super) client_id: ClientId,
     pub(super) token_id: Arc<str>,
     pub(super) scope: Scope,
+    pub(super) family: Option<Arc<str>>,
+    pub(super) credential: Option<Arc<str>>,
     pub(super) expires_at: Timestamp,
     pub(super) issued_at: Timestamp,
     pub(super) not_before: Option<Timestamp>,
@@ -40,11 +42,10 @@ impl Claims {
             .map_err(|_| VerifyError::Malformed("its `sub` could not be a header value"))?;
         let client_id = ClientId::parse(text("client_id", "its `client_id` is no text")?)
             .map_err(|_| VerifyError::Malformed("its `client_id` is no client id"))?;
-        let token_id = Some(text("jti", "its `jti` is no text")?)
-            .filter(|id| !id.is_empty() && id.len() <= MAX_TOKEN_ID_BYTES)
-            .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
-            .map(Arc::from)
+        let token_id = id(text("jti", "its `jti` is no text")?)
             .ok_or(VerifyError::Malformed("its `jti` is no id"))?;
+        let family = optional_id(&claims, "sid", "its `sid` is no id")?;
+        let credential = optional_id(&claims, "cv", "its `cv` is no id")?;
         let expires_at = time(&claims, "exp", "its `exp` is no point of time")?
             .ok_or(VerifyError::Malformed("it has no `exp`"))?;
         let issued_at = time(&claims, "iat", "its `iat` is no point of time")?
@@ -60,10 +61,37 @@ impl Claims {
             client_id,
             token_id,
             scope,
+            family,
+            credential,
             expires_at,
             issued_at,
             not_before,
         })
+    }
+}
+
+/// An id of visible ASCII.
+fn id(text: &str) -> Option<Arc<str>> {
+    Some(text)
+        .filter(|id| !id.is_empty() && id.len() <= MAX_TOKEN_ID_BYTES)
+        .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
+        .map(Arc::from)
+}
+
+/// An id that may be left out. One that is there and cannot be read is never taken for absent: the token could then not be
+/// revoked by it.
+fn optional_id(
+    claims: &Object<'_>,
+    name: &str,
+    wrong: &'static str,
+) -> Result<Option<Arc<str>>, VerifyError> {
+    match claims.member(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => match id(text) {
+            Some(id) => Ok(Some(id)),
+            None => Err(VerifyError::Malformed(wrong)),
+        },
+        Some(_) => Err(VerifyError::Malformed(wrong)),
     }
 }
 

@@ -49,25 +49,29 @@ impl Issuer {
     /// [`IssueError`] when there is no randomness, the key cannot sign, or the token would be too long to be accepted.
     pub fn issue(
         &self,
-        subject: &Subject,
-        client_id: &ClientId,
-        scope: &Scope,
+        content: &Content<'_>,
         now: Timestamp,
         random: &dyn Random,
     ) -> Result<AccessToken, IssueError> {
         let token_id = random::identifier(random)?;
         let expires_at = now.plus(self.lifetime);
-        let scope = scope.to_string();
+        let scope = content.scope.to_string();
+        let issued_at = match content.after {
+            Some(revoked) => now.max(revoked.plus(SECOND)),
+            None => now,
+        };
         let claims = Claims {
             iss: &self.issuer,
-            sub: subject.as_str(),
+            sub: content.subject.as_str(),
             aud: &self.audience,
             exp: expires_at.as_secs(),
-            iat: now.as_secs(),
+            iat: issued_at.as_secs(),
             nbf: now.as_secs(),
             jti: &token_id,
-            client_id: client_id.as_str(),
+            client_id: content.client_id.as_str(),
             scope: &scope,
+            sid: content.family,
+            cv: content.credential,
         };
         let claims = serde_json::to_vec(&claims).map_err(|_| SignError)?;
         let mut token = self.header.clone();
@@ -99,7 +103,27 @@ impl Issuer {
     }
 }
 
-/// RFC 9068 section 2.2, with `nbf` beside it; `scope` is left out when empty (section 2.2.3).
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What one token says.
+#[derive(Debug, Clone, Copy)]
+pub struct Content<'a> {
+    /// For whom it speaks.
+    pub subject: &'a Subject,
+    /// To which client it is issued.
+    pub client_id: &'a ClientId,
+    /// What it may be used for.
+    pub scope: &'a Scope,
+    /// The family of refresh tokens that it comes from: revoking that family ends it.
+    pub family: Option<&'a str>,
+    /// The version of the user's credential: another password ends it.
+    pub credential: Option<&'a str>,
+    /// Tokens of this subject that were issued up to this point of time are revoked: `iat` is later, even if that is a
+    /// moment ahead of the clock (the leeway covers it).
+    pub after: Option<Timestamp>,
+}
+
+/// RFC 9068 section 2.2, with `nbf` beside it; `scope` is left out when empty (section 2.2.3). `sid` and `cv` are ours.
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,
@@ -112,6 +136,10 @@ struct Claims<'a> {
     client_id: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cv: Option<&'a str>,
 }
 
 /// A token that was issued, and what the answer and the log say about it.

@@ -230,6 +230,10 @@ impl OutsidePolicy {
             client_id: client.and_then(|client| ClientId::parse(client).ok()),
             token_id,
             scope: self.scope(claims).intersection(&self.may_confer),
+            family: None,
+            credential: None,
+            // One that does not say when it was issued is older than any revocation.
+            issued_at: issued_at.unwrap_or(Timestamp::from_secs(0)),
             expires_at,
             starts_at: issued_at.max(not_before).unwrap_or(Timestamp::from_secs(0)),
             outside: Some(Outside {

@@ -56,6 +56,9 @@ impl Verifier {
             client_id: Some(claims.client_id),
             token_id: Some(claims.token_id),
             scope: claims.scope,
+            family: claims.family,
+            credential: claims.credential,
+            issued_at: claims.issued_at,
             expires_at: claims.expires_at,
             starts_at: claims.not_before.map_or(claims.issued_at, |at| at.max(claims.issued_at)),
             outside: None,
@@ -107,6 +110,9 @@ pub struct VerifiedToken {
     pub(super) client_id: Option<ClientId>,
     pub(super) token_id: Option<Arc<str>>,
     pub(super) scope: Scope,
+    pub(super) family: Option<Arc<str>>,
+    pub(super) credential: Option<Arc<str>>,
+    pub(super) issued_at: Timestamp,
     pub(super) expires_at: Timestamp,
     /// The later of `nbf` and `iat`.
     pub(super) starts_at: Timestamp,
@@ -158,6 +164,24 @@ impl VerifiedToken {
     #[must_use]
     pub const fn scope(&self) -> &Scope {
         &self.scope
+    }
+
+    /// The family of refresh tokens that it came with (`sid`), if it came with one.
+    #[must_use]
+    pub const fn family(&self) -> Option<&Arc<str>> {
+        self.family.as_ref()
+    }
+
+    /// The version of the user's credential when it was issued (`cv`).
+    #[must_use]
+    pub fn credential(&self) -> Option<&str> {
+        self.credential.as_deref()
+    }
+
+    /// When it was issued (`iat`).
+    #[must_use]
+    pub const fn issued_at(&self) -> Timestamp {
+        self.issued_at
     }
 
     /// When it ends (`exp`), without the leeway.

@@ -15,15 +15,16 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::random::Random;
 use crate::secret::Secret;
-use crate::users::password::PasswordHash;
+use crate::users::password::{MAX_PASSWORD_BYTES, PasswordHash, PasswordHashError};
 
 /// Bounds of the pool.
 #[derive(Clone)]
 pub struct HashPoolSettings {
     /// How many threads hash at the same time.
     pub workers: usize,
-    /// How many logins may wait.
+    /// How many may wait.
     pub queue: usize,
     /// How long each may wait.
     pub deadline: Duration,
@@ -47,11 +48,16 @@ pub struct HashPool {
 }
 
 struct Job {
-    password: Secret,
-    hash: Arc<PasswordHash>,
     since: Instant,
-    answer: oneshot::Sender<Result<bool, HashError>>,
+    work: Work,
 }
+
+enum Work {
+    Verify { password: Secret, hash: Arc<PasswordHash>, answer: Answer<bool> },
+    Create { password: Secret, random: Arc<dyn Random>, answer: Answer<String> },
+}
+
+type Answer<T> = oneshot::Sender<Result<T, HashError>>;
 
 impl HashPool {
     /// Starts the threads.
@@ -85,8 +91,27 @@ impl HashPool {
         password: Secret,
         hash: Arc<PasswordHash>,
     ) -> Result<bool, HashError> {
+        self.ask(|answer| Work::Verify { password, hash, answer }).await
+    }
+
+    /// The stored form of a new password, as [`PasswordHash::create`] makes it.
+    ///
+    /// # Errors
+    /// [`HashError::TooLong`] for a password that is never hashed, otherwise as [`HashPool::verify`].
+    pub async fn create(
+        &self,
+        password: Secret,
+        random: Arc<dyn Random>,
+    ) -> Result<String, HashError> {
+        if password.len() > MAX_PASSWORD_BYTES {
+            return Err(HashError::TooLong);
+        }
+        self.ask(|answer| Work::Create { password, random, answer }).await
+    }
+
+    async fn ask<T>(&self, work: impl FnOnce(Answer<T>) -> Work) -> Result<T, HashError> {
         let (answer, answered) = oneshot::channel();
-        let job = Job { password, hash, since: SystemClock.instant(), answer };
+        let job = Job { since: SystemClock.instant(), work: work(answer) };
         self.depth.fetch_add(1, Ordering::Relaxed);
         self.jobs.try_send(job).map_err(|error| {
             self.depth.fetch_sub(1, Ordering::Relaxed);
@@ -125,34 +150,54 @@ impl Worker {
             // The lock is held only while waiting: that is the queue's turnstile.
             let next = self.waiting.lock().recv();
             let Ok(job) = next else { return };
-            let outcome = self.answer(&job, &mut arena);
-            self.depth.fetch_sub(1, Ordering::Relaxed);
-            if job.answer.send(outcome).is_err() {
-                tracing::trace!("whoever asked has gone away");
+            match job.work {
+                Work::Verify { password, hash, answer } => {
+                    self.answer(job.since, answer, || hash.matches(&password, &mut arena));
+                }
+                Work::Create { password, random, answer } => {
+                    let random = &*random;
+                    self.answer(job.since, answer, || {
+                        PasswordHash::create_in(&password, random, &mut arena)
+                    });
+                }
             }
         }
     }
 
-    fn answer(&self, job: &Job, arena: &mut Vec<Block>) -> Result<bool, HashError> {
-        let waited = SystemClock.instant().saturating_duration_since(job.since);
+    fn answer<T>(
+        &self,
+        since: Instant,
+        answer: Answer<T>,
+        hash: impl FnOnce() -> Result<T, PasswordHashError>,
+    ) {
+        let waited = SystemClock.instant().saturating_duration_since(since);
         if let Some(observer) = &self.settings.observer {
             observer(waited);
         }
-        if waited > self.settings.deadline || job.answer.is_closed() {
-            return Err(HashError::Busy);
+        let outcome = if waited > self.settings.deadline || answer.is_closed() {
+            Err(HashError::Busy)
+        } else {
+            // No memory or no randomness: that passes too.
+            hash().map_err(|_| HashError::Busy).inspect(|_| {
+                self.done.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        self.depth.fetch_sub(1, Ordering::Relaxed);
+        if answer.send(outcome).is_err() {
+            tracing::trace!("whoever asked has gone away");
         }
-        let matches = job.hash.matches(&job.password, arena).map_err(|_| HashError::Busy)?;
-        self.done.fetch_add(1, Ordering::Relaxed);
-        Ok(matches)
     }
 }
 
-/// Why a password was not checked.
+/// Why a password was not hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
     /// Too many others wait.
     #[error("too many logins are waiting")]
     Busy,
+    /// No password is as long as this.
+    #[error("a password has at most {MAX_PASSWORD_BYTES} bytes")]
+    TooLong,
     /// The pool is gone.
     #[error("the hashing threads are gone")]
     Stopped,
@@ -169,7 +214,7 @@ mod tests {
     }
 
     fn hash() -> Arc<PasswordHash> {
-        let cost = Cost { memory: 7_168, passes: 5, lanes: 1 };
+        let cost = Cost::Argon2id { memory: 7_168, passes: 5, lanes: 1 };
         Arc::new(PasswordHash::unmatchable(cost, &OsRandom).unwrap())
     }
 
@@ -181,6 +226,21 @@ mod tests {
         assert_eq!(pool.verify(Secret::from("pw"), Arc::clone(&stored)).await, Ok(true));
         assert_eq!(pool.verify(Secret::from("PW"), stored).await, Ok(false));
         assert_eq!((pool.depth(), pool.hashed()), (0, 2));
+    }
+
+    #[tokio::test]
+    async fn a_new_password_is_hashed_on_a_thread_of_the_pool() {
+        let pool = HashPool::start(settings(4, Duration::from_secs(60))).unwrap();
+        let stored = pool.create(Secret::from("pw"), Arc::new(OsRandom)).await.unwrap();
+        let stored = Arc::new(PasswordHash::parse(&stored).unwrap());
+        assert!(!stored.is_legacy());
+        assert_eq!(pool.verify(Secret::from("pw"), stored).await, Ok(true));
+        assert_eq!((pool.depth(), pool.hashed()), (0, 2));
+
+        let longest = "x".repeat(MAX_PASSWORD_BYTES);
+        assert!(pool.create(Secret::from(&*longest), Arc::new(OsRandom)).await.is_ok());
+        let longer = Secret::from(&*format!("{longest}x"));
+        assert_eq!(pool.create(longer, Arc::new(OsRandom)).await, Err(HashError::TooLong));
     }
 
     #[tokio::test]
@@ -210,6 +270,8 @@ mod tests {
     async fn a34_past_the_deadline_nothing_is_hashed() {
         let pool = HashPool::start(settings(4, Duration::ZERO)).unwrap();
         assert_eq!(pool.verify(Secret::from("x"), hash()).await, Err(HashError::Busy));
-        assert_eq!(pool.hashed(), 0);
+        let created = pool.create(Secret::from("x"), Arc::new(OsRandom)).await;
+        assert_eq!(created, Err(HashError::Busy));
+        assert_eq!((pool.depth(), pool.hashed()), (0, 0));
     }
 }

@@ -35,17 +35,14 @@ impl UserStore {
     /// [`UserStoreError`] for two of one name, and when there is no randomness for the dummy.
     pub fn new(users: Vec<User>, random: &dyn Random) -> Result<Self, UserStoreError> {
         let mut by_name = HashMap::with_capacity(users.len());
-        let mut costs: HashMap<Cost, usize> = HashMap::new();
+        // Who does not exist must cost what most users cost.
+        let cost = Cost::usual(users.iter().map(|user| user.password.cost()));
+        let dummy = Arc::new(PasswordHash::unmatchable(cost, random)?);
         for user in users {
-            *costs.entry(user.password.cost()).or_default() += 1;
             if let Some(twice) = by_name.insert(user.name.clone(), user) {
                 return Err(UserStoreError::Repeated(twice.name));
             }
         }
-        // Who does not exist must cost what most users cost (and the most of it, on a tie).
-        let usual = costs.into_iter().max_by_key(|(cost, count)| (*count, *cost));
-        let cost = usual.map_or_else(Cost::default, |(cost, _)| cost);
-        let dummy = Arc::new(PasswordHash::unmatchable(cost, random)?);
         Ok(Self { users: by_name, dummy })
     }
 
@@ -89,8 +86,7 @@ mod tests {
     use super::*;
     use crate::random::OsRandom;
 
-    fn user(name: &str, memory: u32) -> User {
-        let cost = Cost { memory, passes: 5, lanes: 1 };
+    fn user(name: &str, cost: Cost) -> User {
         User {
             name: Subject::user(name).unwrap(),
             password: Arc::new(PasswordHash::unmatchable(cost, &OsRandom).unwrap()),
@@ -102,19 +98,27 @@ mod tests {
     #[test]
     fn a14_the_dummy_costs_what_most_users_cost() {
         let store = |users| UserStore::new(users, &OsRandom).unwrap();
-        let usual = store(vec![user("a", 8_192), user("b", 8_192), user("c", 19_456)]);
-        assert_eq!(usual.dummy().cost().memory, 8_192);
+        let [light, heavy] =
+            [8_192, 19_456].map(|memory| Cost::Argon2id { memory, passes: 5, lanes: 1 });
+        let usual = store(vec![user("a", light), user("b", light), user("c", heavy)]);
+        assert_eq!(usual.dummy().cost(), light);
         assert!(usual.mixed_parameters());
-        assert_eq!(store(vec![user("a", 8_192), user("c", 19_456)]).dummy().cost().memory, 19_456);
+        assert_eq!(store(vec![user("a", light), user("c", heavy)]).dummy().cost(), heavy);
         assert_eq!(store(vec![]).dummy().cost(), Cost::default());
-        assert!(!store(vec![user("a", 8_192)]).mixed_parameters());
+        assert!(!store(vec![user("a", light)]).mixed_parameters());
+
+        let bcrypt = Cost::Bcrypt { exponent: 12 };
+        let imported = store(vec![user("a", bcrypt), user("b", bcrypt), user("c", heavy)]);
+        assert_eq!(imported.dummy().cost(), bcrypt);
+        assert!(imported.mixed_parameters());
     }
 
     #[test]
     fn names_are_unique_and_exact() {
-        let twice = UserStore::new(vec![user("a", 8_192), user("a", 8_192)], &OsRandom);
+        let twice =
+            UserStore::new(vec![user("a", Cost::default()), user("a", Cost::default())], &OsRandom);
         assert!(matches!(twice, Err(UserStoreError::Repeated(_))));
-        let store = UserStore::new(vec![user("Alice", 8_192)], &OsRandom).unwrap();
+        let store = UserStore::new(vec![user("Alice", Cost::default())], &OsRandom).unwrap();
         assert!(store.find("Alice").is_some() && store.find("alice").is_none());
     }
 }

@@ -39,6 +39,13 @@ mod paths;
 #[cfg(feature = "proxy")]
 mod token_endpoint;
 
+// Refresh tokens: rotation, reuse, grace.
+#[cfg(feature = "proxy")]
+mod refresh;
+// Revocation, introspection, userinfo.
+#[cfg(feature = "proxy")]
+mod revocation;
+
 // The built binary, in a directory of its own.
 #[cfg(feature = "proxy")]
 mod binary;
@@ -63,3 +70,18 @@ mod metrics;
 // What Prometheus says about the metrics.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod promtool;
+// A PostgreSQL of the test's own, and ways to it that can be cut.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod databases;
+// `kill -9` in the middle of everything.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod crash;
+// The sync before the answer.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod durability;
+// Three nodes on one database.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod fleet;
+// The OAuth clients of Node.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod node_clients;

@@ -1,103 +1,15 @@
 //! `portcullis run` as a process: how it starts, obeys signals and ends.
 
 use std::net::SocketAddr;
-use std::process::{ExitStatus, Stdio};
 
-use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixDatagram};
-use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::oneshot;
 
-use super::binary::{PASSWORD, Site, ended};
+use super::binary::{Site, ended};
+use super::harness::process::{Running, get};
 use super::harness::upstream::Upstream;
-use super::harness::{Behaviour, Response, Wire, within};
-
-/// The running binary. It is killed when dropped.
-struct Running {
-    child: Child,
-    log: Lines<BufReader<ChildStderr>>,
-    edge: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Running {
-    /// Starts it and waits until it listens.
-    async fn start(site: &Site) -> Self {
-        Self::started(site.command(&["run", "-c", "portcullis.yaml"]).into()).await
-    }
-
-    async fn started(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-        let mut child = command.spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let edge = address(&logged(&mut log, "listening").await);
-        let admin = address(&logged(&mut log, "admin listening").await);
-        Self { child, log, edge, admin }
-    }
-
-    /// Waits for this line of its log.
-    async fn says(&mut self, message: &str) -> Value {
-        logged(&mut self.log, message).await
-    }
-
-    /// Sends it a signal.
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it has ended");
-        let kill = format!("kill -s {name} {pid}");
-        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    }
-
-    async fn ends(&mut self) -> ExitStatus {
-        within(self.child.wait()).await.unwrap()
-    }
-
-    /// One GET on a connection of its own.
-    async fn get(&self, path: &str, token: &str) -> Response {
-        Wire::connect(self.edge).await.ask(get(path, token)).await
-    }
-
-    async fn login(&self, user: &str) -> String {
-        let password = PASSWORD.replace(' ', "+");
-        let form = format!("grant_type=password&username={user}&password={password}");
-        let length = form.len();
-        let kind = "application/x-www-form-urlencoded";
-        let request = format!(
-            "POST /token HTTP/1.1\r\nHost: edge\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{form}"
-        );
-        let answer = Wire::connect(self.edge).await.ask(request).await;
-        answer.is(200);
-        answer.json()["access_token"].as_str().unwrap().to_owned()
-    }
-
-    /// Whether the metrics have this line.
-    async fn counts(&self, line: &str) -> bool {
-        let request = "GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n";
-        let metrics = Wire::connect(self.admin).await.ask(request).await.text();
-        metrics.lines().any(|own| own == line)
-    }
-}
-
-fn get(path: &str, token: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: edge\r\nAuthorization: Bearer {token}\r\n\r\n")
-}
-
-async fn logged(log: &mut Lines<BufReader<ChildStderr>>, message: &str) -> Value {
-    let mut before = String::new();
-    loop {
-        let line = within(log.next_line()).await.unwrap();
-        let line = line.unwrap_or_else(|| panic!("it ended without {message:?}:\n{before}"));
-        let said: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
-        if said["message"].as_str().is_some_and(|own| own.contains(message)) {
-            return said;
-        }
-        before = before + &line + "\n";
-    }
-}
-
-fn address(line: &Value) -> SocketAddr {
-    line["address"].as_str().unwrap().parse().unwrap()
-}
+use super::harness::{Behaviour, Wire, within};
 
 /// An application that says when a request is there, and answers it when told.
 async fn holding() -> (SocketAddr, oneshot::Receiver<()>, oneshot::Sender<()>) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Compiler;
 use super::scopes::Scopes;
+use super::state;
 use super::values::{Names, items};
 use crate::config::place::Place;
 use crate::config::planned::{self, PLANNED_GRANTS};
@@ -65,7 +66,12 @@ fn client(
     let secret = secret(compiler, place, raw);
     let scope = scopes.read(&mut compiler.document, &place.key("scopes"), raw.scopes.as_ref());
     let default = raw.default.unwrap_or(false);
-    Some(Client { id: id?, default, secret: secret?, grants, scope })
+    let introspect = raw.introspect.unwrap_or(false);
+    if introspect && matches!(secret, Some(ClientSecret::Public)) {
+        let message = "whoever introspects the tokens of others must have a secret";
+        compiler.document.error(&place.key("introspect"), message);
+    }
+    Some(Client { id: id?, default, secret: secret?, grants, scope, introspect })
 }
 
 fn grants(
@@ -82,13 +88,18 @@ fn grants(
             Some(grant) if grants.contains(&grant) => {
                 compiler.document.error(&place, format!("{} is here twice", quoted(name)));
             }
-            Some(grant) => grants.push(grant),
+            Some(grant) => {
+                if grant == GrantType::RefreshToken {
+                    state::require(compiler, &place, "refresh tokens cannot be kept");
+                }
+                grants.push(grant);
+            }
             None if PLANNED_GRANTS.contains(&name.as_str()) => {
                 compiler.document.error(&place, planned::message(name));
             }
             None => {
                 let message = format!("there is no grant {}", quoted(name));
-                let hint = suggestion(name, [GrantType::Password.name()]);
+                let hint = suggestion(name, GrantType::ALL.map(GrantType::name));
                 compiler.document.error_with(&place, message, hint);
             }
         }
@@ -113,6 +124,10 @@ fn secret(compiler: &mut Compiler<'_>, place: &Place, raw: &RawClient) -> Option
             bytes.map(ClientSecret::Sha256)
         }
         (None, Some(text)) => match PasswordHash::parse(text) {
+            Ok(parsed) if parsed.is_legacy() => {
+                document.error(&hash, "a client's secret is hashed with argon2id (`portcullis hash-password` makes such a hash)");
+                None
+            }
             Ok(parsed) => Some(ClientSecret::Hash(Arc::new(parsed))),
             Err(error) => {
                 document.error(&hash, error.to_string());

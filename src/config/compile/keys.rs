@@ -122,7 +122,7 @@ fn key_bytes(compiler: &mut Compiler<'_>, place: &Place, raw: &RawKey) -> Option
 
 impl Compiler<'_> {
     /// The bytes of a secret: one newline at the end is the editor's, not the secret's.
-    fn secret(&mut self, place: &Place, raw: &RawSecret) -> Option<Vec<u8>> {
+    pub(super) fn secret(&mut self, place: &Place, raw: &RawSecret) -> Option<Vec<u8>> {
         match (&raw.file, &raw.env) {
             (Some(file), None) => {
                 let mut bytes = self.read_private(&place.key("file"), file)?;

@@ -10,6 +10,7 @@ mod keys;
 mod listeners;
 mod routes;
 mod scopes;
+mod state;
 mod tests;
 mod tokens;
 mod upstreams;
@@ -52,6 +53,8 @@ pub(super) fn compile(
     let trusted_proxies = listeners::trusted_proxies(compiler, raw.trusted_proxies.as_ref());
     let (listeners, admin) = listeners::compile(compiler, raw, !trusted_proxies.is_empty());
     let identity = identity::compile(compiler, raw.identity.as_ref());
+    let users_in_state = raw.users.as_ref().is_some_and(|users| users.database == Some(true));
+    let state = state::compile(compiler, raw.state.as_ref(), users_in_state);
     let (tokens, issuers) = tokens::compile(compiler, raw.tokens.as_ref(), &mut scopes);
     let users = users::compile(compiler, raw.users.as_ref(), &mut scopes);
     let clients = clients::compile(compiler, raw.clients.as_ref(), &mut scopes);
@@ -63,7 +66,7 @@ pub(super) fn compile(
     let tests = tests::compile(compiler, raw.tests.as_ref(), &users, &mut scopes);
     let login = login(compiler, raw.login.as_ref());
     scopes.warn_of_unused(compiler);
-    let users::Users { store, problems, warnings } = users;
+    let users::Users { store, problems, warnings, .. } = users;
     let document = std::mem::replace(&mut compiler.document, Document::empty());
     let (mut errors, mut remarks) = document.into_findings();
     errors.extend(problems);
@@ -76,6 +79,7 @@ pub(super) fn compile(
             identity,
             catalogue: scopes.into_catalogue(),
             tokens,
+            state,
             users,
             clients,
             login,

@@ -83,7 +83,11 @@ fn persona(
         }
         (Some(name), None) => {
             // Where the user file was refused, nobody knows who there is.
-            if let Some(store) = &users.store
+            if users.in_state {
+                let hint = Some("say `scopes: […]` instead".to_owned());
+                let message = "users are in the database, which no test reads";
+                document.error_with(&user_place, message, hint);
+            } else if let Some(store) = &users.store
                 && store.find(name).is_none()
             {
                 let hint = suggestion(name, store.iter().map(|user| user.name.as_str()));

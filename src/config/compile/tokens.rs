@@ -11,18 +11,23 @@ use super::accept::{self, IssuerNames, Ours};
 use super::keys;
 use super::routes::Routes;
 use super::scopes::Scopes;
+use super::state;
 use super::values::{duration, items};
 use crate::config::document::Document;
 use crate::config::model::{Endpoints, Tokens};
 use crate::config::place::Place;
 use crate::config::problem::quoted;
-use crate::config::raw::{List, RawEndpoints, RawTokens};
+use crate::config::raw::{self, List, RawEndpoints, RawRefresh, RawTokens};
+use crate::grants::RefreshPolicy;
 use crate::route::host::{Host, HostPattern};
 use crate::route::pattern::{PathPattern, Segment};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const MAX_LEEWAY: Duration = Duration::from_secs(120);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MAX_REFRESH: Duration = Duration::from_secs(366 * 24 * 3600);
+const MAX_GRACE: Duration = Duration::from_secs(60);
 
 /// The tokens, and who may be named as their issuer.
 pub(super) fn compile(
@@ -46,6 +51,7 @@ pub(super) fn compile(
         let raw = access.and_then(|access| access.leeway.as_ref());
         duration(document, place, raw, 30 * SECOND, Duration::ZERO..=MAX_LEEWAY)
     });
+    let refresh = refresh(compiler, &root.key("refresh"), raw.refresh.as_ref());
     let hosts = hosts(compiler, &root.key("hosts"), raw.hosts.as_ref());
     let endpoints = endpoints(compiler, &root.key("endpoints"), raw.endpoints.as_ref());
     let keys = keys::compile(compiler, &root.key("keys"), raw.keys.as_ref());
@@ -55,11 +61,36 @@ pub(super) fn compile(
     let tokens = match (issuer, audience, keys) {
         (Some(issuer), Some(audience), Some(keys)) => {
             let keys = Arc::new(keys);
-            Some(Tokens { issuer, audience, hosts, lifetime, leeway, keys, endpoints, accept })
+            Some(Tokens {
+                issuer,
+                audience,
+                hosts,
+                lifetime,
+                leeway,
+                refresh,
+                keys,
+                endpoints,
+                accept,
+            })
         }
         _ => None,
     };
     (tokens, names)
+}
+
+fn refresh(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawRefresh>) -> RefreshPolicy {
+    let mut read = |key, raw: Option<&raw::Duration>, default, bounds| {
+        whole_seconds(compiler, &place.key(key), |document, place| {
+            duration(document, place, raw, default, bounds)
+        })
+    };
+    let lifetime = raw.and_then(|raw| raw.lifetime.as_ref());
+    let lifetime = read("lifetime", lifetime, 14 * DAY, 60 * SECOND..=MAX_REFRESH);
+    let idle = raw.and_then(|raw| raw.idle.as_ref());
+    let idle = read("idle", idle, 2 * DAY, 60 * SECOND..=MAX_REFRESH);
+    let reuse_grace = raw.and_then(|raw| raw.reuse_grace.as_ref());
+    let reuse_grace = read("reuse_grace", reuse_grace, 10 * SECOND, Duration::ZERO..=MAX_GRACE);
+    RefreshPolicy { lifetime, idle, reuse_grace }
 }
 
 /// Tokens count in whole seconds.
@@ -139,16 +170,31 @@ fn hosts(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&List<String>>)
 }
 
 fn endpoints(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawEndpoints>) -> Endpoints {
-    let token = raw.and_then(|raw| raw.token.as_deref()).unwrap_or("/token");
-    let jwks = raw.and_then(|raw| raw.jwks.as_deref()).unwrap_or("/.well-known/jwks.json");
-    let token = endpoint(compiler, &place.key("token"), token);
-    let jwks = endpoint(compiler, &place.key("jwks"), jwks);
-    if let (Some(token), Some(jwks)) = (&token, &jwks)
-        && token.eq_ignore_ascii_case(jwks)
-    {
-        compiler.document.error(&place.key("jwks"), "this is the path of `token` as well");
+    let mut taken: Vec<(&str, String)> = Vec::new();
+    let mut path = |key: &'static str, said: Option<&String>, default: &str| {
+        let place = place.key(key);
+        let path = endpoint(compiler, &place, said.map_or(default, String::as_str))?;
+        match taken.iter().find(|(_, other)| other.eq_ignore_ascii_case(&path)) {
+            Some((other, _)) => {
+                compiler.document.error(&place, format!("this is the path of `{other}` as well"));
+            }
+            None => taken.push((key, path.clone())),
+        }
+        Some(path)
+    };
+    let said = |read: fn(&RawEndpoints) -> &Option<String>| raw.and_then(|raw| read(raw).as_ref());
+    let token = path("token", said(|raw| &raw.token), "/token");
+    let jwks = path("jwks", said(|raw| &raw.jwks), "/.well-known/jwks.json");
+    let revoke = path("revoke", said(|raw| &raw.revoke), "/token/revoke");
+    let introspect = path("introspect", said(|raw| &raw.introspect), "/token/introspect");
+    let userinfo = path("userinfo", said(|raw| &raw.userinfo), "/token/userinfo");
+    let place = place.key("revoke");
+    let has_state = compiler.document.has(&Place::default().key("state"));
+    if !has_state && revoke.is_some() && compiler.document.has(&place) {
+        state::require(compiler, &place, "nothing can be revoked");
     }
-    Endpoints { token, jwks }
+    let revoke = revoke.filter(|_| has_state);
+    Endpoints { token, revoke, introspect, userinfo, jwks }
 }
 
 fn endpoint(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Option<String> {
@@ -175,7 +221,14 @@ fn endpoint(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Option<St
 
 /// Warns of routes that no request reaches, because the path is ours (in any case: near-misses are refused).
 pub(super) fn warn_of_shadows(compiler: &mut Compiler<'_>, tokens: &Tokens, routes: &Routes) {
-    let own = [("token", &tokens.endpoints.token), ("jwks", &tokens.endpoints.jwks)];
+    let Endpoints { token, revoke, introspect, userinfo, jwks } = &tokens.endpoints;
+    let own = [
+        ("token", token),
+        ("revoke", revoke),
+        ("introspect", introspect),
+        ("userinfo", userinfo),
+        ("jwks", jwks),
+    ];
     for (place, route) in routes.iter() {
         let ours = tokens.hosts.is_empty()
             || route.host == HostPattern::Any

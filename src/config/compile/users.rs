@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Compiler;
 use super::scopes::Scopes;
+use super::state;
 use super::values::{Names, items};
 use crate::config::document::Document;
 use crate::config::place::Place;
@@ -11,12 +12,14 @@ use crate::config::problem::Problem;
 use crate::config::raw::{RawUser, RawUserFile, RawUsers};
 use crate::oauth::subject::Subject;
 use crate::random::Random;
-use crate::users::{PasswordHash, User, UserStore};
+use crate::users::{Algorithm, PasswordHash, User, UserStore};
 
 /// The users, and what was said about their file.
 pub(super) struct Users {
     /// The store; `None` when it cannot be known who there is.
     pub(super) store: Option<UserStore>,
+    /// Whether they are in the state store, so that this file does not know who there is.
+    pub(super) in_state: bool,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
 }
@@ -26,7 +29,8 @@ pub(super) fn compile(
     raw: Option<&RawUsers>,
     scopes: &mut Scopes,
 ) -> Users {
-    let mut users = Users { store: None, problems: Vec::new(), warnings: Vec::new() };
+    let mut users =
+        Users { store: None, in_state: false, problems: Vec::new(), warnings: Vec::new() };
     let place = Place::default().key("users");
     let Some(raw) = raw else {
         // A section that was refused is not one that is absent.
@@ -36,6 +40,17 @@ pub(super) fn compile(
         }
         return users;
     };
+    if raw.database == Some(true) {
+        let at = place.key("database");
+        state::require(compiler, &at, "there is no database for users");
+        if raw.file.is_some() {
+            let message = "users are in the file or in the database, not in both";
+            compiler.document.error(&at, message);
+        }
+        users.store = UserStore::new(Vec::new(), compiler.sources.random()).ok();
+        users.in_state = true;
+        return users;
+    }
     let place = place.key("file");
     let Some(name) = compiler.document.require(raw.file.as_deref(), &place) else { return users };
     let Some(bytes) = compiler.read_private(&place, name) else { return users };
@@ -59,9 +74,15 @@ fn store(
     let list = document.require(raw.users.as_ref(), &root)?;
     let mut names = Names::default();
     let mut users = Vec::new();
+    let mut legacy = Vec::new();
     for (place, raw) in items(Some(list), &root) {
-        users.extend(user(document, &place, raw, &mut names, scopes));
+        let Some(user) = user(document, &place, raw, &mut names, scopes) else { continue };
+        if user.password.is_legacy() {
+            legacy.push((place.key("password"), user.password.cost().algorithm()));
+        }
+        users.push(user);
     }
+    warn_of_legacy(document, &legacy);
     match UserStore::new(users, random) {
         Ok(store) => {
             if store.mixed_parameters() {
@@ -78,6 +99,17 @@ fn store(
             None
         }
     }
+}
+
+/// One warning at the first of them: all of them would bury every other line of the report.
+fn warn_of_legacy(document: &mut Document, legacy: &[(Place, Algorithm)]) {
+    let Some((place, algorithm)) = legacy.first() else { return };
+    let message = match legacy.len() {
+        1 => format!("this password is hashed with {algorithm} instead of argon2id"),
+        count => format!("{count} passwords are not hashed with argon2id; this one is {algorithm}"),
+    };
+    let hint = "only users in the database get a new hash when they log in; here, put in what `portcullis hash-password` prints";
+    document.warn(place, message, Some(hint));
 }
 
 fn user(

@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::{Issuer, VerifiedToken, Verifier, VerifyError};
+use super::{Content, Issuer, VerifiedToken, Verifier, VerifyError};
 use crate::clock::Timestamp;
 use crate::keys::{self, Algorithm, KeyKind, KeyRing, KeyUse};
 use crate::oauth::client::ClientId;
@@ -124,6 +124,11 @@ fn claims() -> Value {
     })
 }
 
+/// A token of this much, and of no family.
+fn content<'a>(subject: &'a Subject, client_id: &'a ClientId, scope: &'a Scope) -> Content<'a> {
+    Content { subject, client_id, scope, family: None, credential: None, after: None }
+}
+
 fn malformed(result: Result<VerifiedToken, VerifyError>) -> bool {
     matches!(result, Err(VerifyError::Malformed(_)))
 }
@@ -137,7 +142,7 @@ fn b2_an_issued_token_has_the_claims_of_rfc_9068_and_verifies_with_every_algorit
         let subject = Subject::parse("alice").unwrap();
         let client = ClientId::parse("web").unwrap();
         let scope = Scope::parse("orders:write orders:read").unwrap();
-        let issued = issuer.issue(&subject, &client, &scope, NOW, &OsRandom).unwrap();
+        let issued = issuer.issue(&content(&subject, &client, &scope), NOW, &OsRandom).unwrap();
 
         let shown = super::inspect::decode(&issued.token).unwrap();
         assert_eq!(shown.header, mint.header());
@@ -162,7 +167,8 @@ fn tokens_differ_and_one_without_scope_says_nothing_of_it() {
     let mint = Mint::any();
     let issuer = Issuer::new(ISSUER, AUDIENCE, LEEWAY, Arc::clone(&mint.keys));
     let (subject, client) = (Subject::parse("alice").unwrap(), ClientId::parse("web").unwrap());
-    let issue = || issuer.issue(&subject, &client, &Scope::default(), NOW, &OsRandom).unwrap();
+    let issue =
+        || issuer.issue(&content(&subject, &client, &Scope::default()), NOW, &OsRandom).unwrap();
     let (one, other) = (issue(), issue());
     assert_ne!(one.token_id, other.token_id);
     assert_ne!(one.token, other.token);
@@ -177,9 +183,38 @@ fn a_token_that_no_verifier_would_read_is_not_issued() {
     let issuer = Issuer::new(ISSUER, &audience, LEEWAY, Arc::clone(&mint.keys));
     let (subject, client) = (Subject::parse("alice").unwrap(), ClientId::parse("web").unwrap());
     assert_eq!(
-        issuer.issue(&subject, &client, &Scope::default(), NOW, &OsRandom),
+        issuer.issue(&content(&subject, &client, &Scope::default()), NOW, &OsRandom),
         Err(super::IssueError::TooLong)
     );
+}
+
+#[test]
+fn what_a_token_can_be_revoked_by_is_read_back() {
+    let mint = Mint::any();
+    let issuer = Issuer::new(ISSUER, AUDIENCE, LEEWAY, Arc::clone(&mint.keys));
+    let (subject, client) = (Subject::parse("alice").unwrap(), ClientId::parse("web").unwrap());
+    let scope = Scope::default();
+    let issue = |after| {
+        let content = Content {
+            family: Some("family"),
+            credential: Some("version"),
+            after,
+            ..content(&subject, &client, &scope)
+        };
+        mint.verify(&issuer.issue(&content, NOW, &OsRandom).unwrap().token).unwrap()
+    };
+    let token = issue(Some(NOW.minus(LEEWAY)));
+    assert_eq!(token.family().map(|family| &**family), Some("family"));
+    assert_eq!(token.credential(), Some("version"));
+    assert_eq!(token.issued_at(), NOW);
+    // What was revoked up to this very second, or a moment ahead of this clock, is not what is issued now.
+    assert_eq!(issue(Some(NOW)).issued_at(), NOW.plus(Duration::from_secs(1)));
+    assert_eq!(mint.verify(&mint.good()).unwrap().family(), None);
+    for (name, value) in
+        [("sid", json!(7)), ("sid", json!("")), ("cv", json!("a b")), ("cv", json!([]))]
+    {
+        assert!(malformed(mint.with_claim(name, Some(value))), "{name} is never taken for absent");
+    }
 }
 
 #[test]
@@ -192,7 +227,7 @@ fn b24_an_old_key_verifies_until_it_is_retired() {
         let ring = Arc::new(KeyRing::new(vec![key]).unwrap());
         let issuer = Issuer::new(ISSUER, AUDIENCE, Duration::from_secs(900), ring);
         let (subject, client) = (Subject::parse("alice").unwrap(), ClientId::parse("web").unwrap());
-        issuer.issue(&subject, &client, &Scope::default(), NOW, &OsRandom).unwrap().token
+        issuer.issue(&content(&subject, &client, &Scope::default()), NOW, &OsRandom).unwrap().token
     };
     let verifier = |old_id: &str, until| {
         let ring = KeyRing::new(vec![

@@ -31,6 +31,13 @@ impl Wire {
         Self { stream: Box::new(stream), buffer: Vec::new() }
     }
 
+    /// Connects to a server that may be gone.
+    #[cfg(feature = "external-tests")]
+    pub(crate) async fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = within(TcpStream::connect(address)).await.ok()?;
+        Some(Self { stream: Box::new(stream), buffer: Vec::new() })
+    }
+
     /// Connects over TLS, offering HTTP/1.1 only.
     pub(crate) async fn connect_tls(address: SocketAddr, root: &CertificateDer<'static>) -> Self {
         let stream = tls(address, root, b"http/1.1").await;
@@ -49,6 +56,25 @@ impl Wire {
         self.send(&bytes).await;
         let head = bytes.as_ref().starts_with(b"HEAD ");
         self.read_response(head).await.expect("the connection was closed without a response")
+    }
+
+    /// Sends a request and reads its response, which has a length. `None` when the connection ends before the end of it.
+    #[cfg(feature = "external-tests")]
+    pub(crate) async fn try_ask(&mut self, bytes: impl AsRef<[u8]>) -> Option<Response> {
+        self.send(&bytes).await;
+        let body = loop {
+            if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
+                break end + 4;
+            }
+            self.fill().await.then_some(())?;
+        };
+        let mut response = Response::parse(std::str::from_utf8(&self.buffer[..body]).unwrap());
+        let length: usize = response.values("content-length")[0].parse().unwrap();
+        while self.buffer.len() < body + length {
+            self.fill().await.then_some(())?;
+        }
+        response.body = self.buffer[body..body + length].to_vec();
+        Some(response)
     }
 
     /// Reads one response, interim ones included. `None` when the connection ends before a byte of it.
@@ -175,6 +201,14 @@ impl Response {
     #[track_caller]
     pub(crate) fn is(&self, status: u16) -> &Self {
         assert_eq!(self.status, status, "{:?}\n{}", self.fields, self.text());
+        self
+    }
+
+    /// Asserts an error of RFC 6749 section 5.2.
+    #[track_caller]
+    pub(crate) fn is_refused(&self, status: u16, code: &str) -> &Self {
+        self.is(status);
+        assert_eq!(self.json()["error"], code, "{}", self.text());
         self
     }
 

@@ -26,11 +26,11 @@ use tokio::sync::watch;
 use super::captured::Captured;
 use super::tokens::Mint;
 use super::upstream::Upstream;
-use super::{Behaviour, H2, HOST, Response, Wire};
+use super::{Behaviour, H2, HOST, Response, Wire, within};
 
 /// The password of every user, and its hash: hashing it anew would decide how long the tests take.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
-const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y8ULCxuZF+euIxXMn1kDjA$qrWgsYVTcWJIrQJB5fTPl8R6NlYcpm3u5ko/xlzqy3E";
+pub(crate) const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y8ULCxuZF+euIxXMn1kDjA$qrWgsYVTcWJIrQJB5fTPl8R6NlYcpm3u5ko/xlzqy3E";
 /// The secret of the client `vault`, and its SHA-256.
 pub(crate) const VAULT_SECRET: &str = "s3cret+/%:vault";
 
@@ -55,6 +55,8 @@ pub(crate) fn edge() -> EdgeBuilder {
         accept: String::new(),
         more: String::new(),
         upstream: String::new(),
+        state: None,
+        grace: 10,
         log: Captured::default(),
     }
 }
@@ -68,10 +70,29 @@ pub(crate) struct EdgeBuilder {
     accept: String,
     more: String,
     upstream: String,
+    state: Option<String>,
+    grace: u32,
     log: Captured,
 }
 
 impl EdgeBuilder {
+    /// Keeps state, in a SQLite file of the edge's own.
+    pub(crate) fn stateful(self) -> Self {
+        self.state_at("{ sqlite: state/portcullis.db }")
+    }
+
+    /// Keeps state here, as a flow map. Users who log in get refresh tokens.
+    pub(crate) fn state_at(mut self, yaml: &str) -> Self {
+        self.state = Some(yaml.to_owned());
+        self
+    }
+
+    /// For how many seconds a spent refresh token gives its successor once more; ten as a rule.
+    pub(crate) const fn grace(mut self, seconds: u32) -> Self {
+        self.grace = seconds;
+        self
+    }
+
     /// What the application does.
     pub(crate) const fn upstream(mut self, behaviour: Behaviour) -> Self {
         self.behaviour = behaviour;
@@ -140,9 +161,19 @@ impl EdgeBuilder {
         let listeners = config.listeners.clone();
         let admin = config.admin;
         let clock = Arc::new(ManualClock::new(START));
-        let shared =
+        let mut shared =
             Shared::start(Arc::clone(&clock) as _, Arc::new(OsRandom), 1, Box::new(self.log))
                 .unwrap();
+        if let Some(state) = &config.state {
+            shared = shared.with_state(state).unwrap();
+            let mirror = Arc::clone(shared.state.as_ref().unwrap().mirror());
+            within(async {
+                while !mirror.is_current() {
+                    tokio::task::yield_now().await
+                }
+            })
+            .await;
+        }
         let shared = Arc::new(shared);
         let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));
         let live = Arc::new(live.unwrap_or_else(|rejected| panic!("{rejected}")));
@@ -165,21 +196,28 @@ impl EdgeBuilder {
     }
 
     fn yaml(&self, upstream: SocketAddr) -> String {
-        let Self { routes, listener, accept, more, upstream: upstream_more, .. } = self;
+        let Self { routes, listener, accept, more, upstream: upstream_more, grace, .. } = self;
         let digest = vault_digest();
+        let (state, grants) = match &self.state {
+            Some(state) => (format!("state: {state}"), "password, refresh_token"),
+            None => (String::new(), "password"),
+        };
         format!(
             "listeners: [{listener}]
 scopes: {{ admin: Everything, 'notes:read': Read notes, 'notes:write': Write notes }}
 tokens:
   issuer: https://{HOST}
   audience: app
+  refresh: {{ lifetime: 14d, idle: 2d, reuse_grace: {grace}s }}
   keys: [{{ id: k1, algorithm: EdDSA, file: signing.pem, use: sign }}]
   accept: [{accept}]
+{state}
 users: {{ file: users.yaml }}
 clients:
-  - {{ id: web, default: true, grants: [password], scopes: [admin, 'notes:read', 'notes:write'] }}
-  - {{ id: reader, grants: [password], scopes: ['notes:read'] }}
-  - {{ id: vault, grants: [password], scopes: ['notes:read'], secret_sha256: {digest} }}
+  - {{ id: web, default: true, grants: [{grants}], scopes: [admin, 'notes:read', 'notes:write'] }}
+  - {{ id: reader, grants: [{grants}], scopes: ['notes:read'] }}
+  - {{ id: vault, grants: [{grants}], scopes: ['notes:read'], secret_sha256: {digest} }}
+  - {{ id: auditor, grants: [password], scopes: [admin], secret_sha256: {digest}, introspect: true }}
 upstreams:
   app: {{ servers: ['{upstream}']{upstream_more} }}
 routes:{routes}
@@ -291,9 +329,51 @@ impl Edge {
 
     /// Disables bob and reloads.
     pub(crate) fn disable_bob(&self) {
-        let users = users("").replace("name: bob,", "name: bob, disabled: true,");
-        write(self.files.path(), "users.yaml", users.as_bytes());
+        self.change_users("name: bob,", "name: bob, disabled: true,");
+    }
+
+    /// Writes the user file with one text in place of another, and reloads.
+    pub(crate) fn change_users(&self, from: &str, to: &str) {
+        let users = users("");
+        assert!(users.contains(from), "{from}");
+        write(self.files.path(), "users.yaml", users.replacen(from, to, 1).as_bytes());
         self.live.reload().unwrap_or_else(|rejected| panic!("{rejected}"));
+    }
+
+    /// Logs a user in for everything that the user may have, and returns both tokens.
+    pub(crate) async fn tokens(&self, user: &str) -> Pair {
+        let password = PASSWORD.replace(' ', "+");
+        let form = format!("grant_type=password&username={user}&password={password}");
+        Pair::of(&self.token(&form).await)
+    }
+
+    /// Spends a refresh token of the default client.
+    pub(crate) fn refresh(&self, pair: &Pair) -> Ask<'_> {
+        self.token(&format!("grant_type=refresh_token&refresh_token={}", pair.refresh))
+    }
+
+    /// Sends a form to an endpoint beside `/token`.
+    pub(crate) fn post(&self, target: &str, form: &str) -> Ask<'_> {
+        self.ask("POST", target)
+            .field("Content-Type: application/x-www-form-urlencoded")
+            .body(form.as_bytes())
+    }
+}
+
+/// What a login gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pair {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+}
+
+impl Pair {
+    /// Reads an answer that must be 200 with both tokens.
+    #[track_caller]
+    pub(crate) fn of(answer: &Response) -> Self {
+        let body = answer.is(200).json();
+        let text = |name: &str| body[name].as_str().expect(name).to_owned();
+        Self { access: text("access_token"), refresh: text("refresh_token") }
     }
 }
 

@@ -1,10 +1,17 @@
 //! What the suites stand on: an application that records, clients that send exact bytes, and the edge between them, all in
-//! this process on free ports, with a clock that moves only when told.
+//! this process on free ports, with a clock that moves only when told; and the built binary, for what only a process shows.
 
 pub(crate) mod captured;
 pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod idp;
+#[cfg(feature = "external-tests")]
+pub(crate) mod node;
+#[cfg(feature = "external-tests")]
+pub(crate) mod postgres;
+pub(crate) mod process;
+#[cfg(feature = "external-tests")]
+pub(crate) mod relay;
 pub(crate) mod tokens;
 pub(crate) mod upstream;
 
@@ -12,7 +19,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use client::{H2, Response, Wire};
-pub(crate) use gateway::{Edge, edge};
+pub(crate) use gateway::{Edge, Pair, edge};
 pub(crate) use upstream::Behaviour;
 
 /// The host that the edge believes it is.

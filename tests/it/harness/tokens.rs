@@ -3,9 +3,11 @@
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis::users::PasswordHash;
 use serde_json::{Value, json};
 
 use super::HOST;
+use super::gateway::HASH;
 
 /// The edge's signing key in the wrong hands.
 pub(crate) struct Mint(Ed25519KeyPair);
@@ -31,6 +33,7 @@ impl Mint {
             "client_id": "web",
             "scope": "admin notes:read notes:write",
             "jti": "a-token",
+            "cv": version(),
             "iat": now,
             "exp": now + 60,
         })
@@ -56,6 +59,11 @@ impl Mint {
         }
         self.sign(&header, &claims)
     }
+}
+
+/// The version of alice's credential.
+fn version() -> String {
+    PasswordHash::parse(HASH).unwrap().version().to_string()
 }
 
 /// The token with one character of its signature exchanged.

@@ -1,0 +1,182 @@
+//! What every endpoint that a client authenticates at has in common: a POST with one form, and a client that proves itself
+//! (RFC 6749 sections 2.3 and 3.2, RFC 7009 section 2.1, RFC 7662 section 2.1).
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::json;
+
+use crate::answer::Answer;
+use crate::endpoints::EndpointRequest;
+use crate::grants::{Client, ClientError, GrantServices, authenticate};
+use crate::oauth::basic::Basic;
+use crate::oauth::error::ErrorCode;
+use crate::oauth::form::Form;
+use crate::users::HashError;
+
+/// The largest body that is read, in bytes.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The form of a request.
+///
+/// # Errors
+/// [`RequestFault`].
+pub(super) fn form(request: &EndpointRequest) -> Result<Form, RequestFault> {
+    if request.body.len() > MAX_BODY_BYTES {
+        return Err(RequestFault::TooLarge);
+    }
+    if !is_form(&request.headers) {
+        return Err(RequestFault::MediaType);
+    }
+    if request.query.as_deref().is_some_and(names_credentials) {
+        return Err(RequestFault::InQuery);
+    }
+    Form::parse(&request.body).map_err(|_| RequestFault::Form)
+}
+
+/// The client that asks.
+///
+/// # Errors
+/// [`RequestFault::Client`].
+pub(super) async fn client<'a>(
+    request: &EndpointRequest,
+    form: &Form,
+    services: &GrantServices<'a>,
+) -> Result<&'a Client, RequestFault> {
+    let basic = Basic::of(&request.headers);
+    Ok(authenticate(services.clients, basic, form, services.hashes).await?)
+}
+
+/// One `Content-Type`, of the form's media type, in UTF-8 if it says anything about it (RFC 9110 section 8.3.1).
+fn is_form(headers: &HeaderMap) -> bool {
+    let mut fields = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else { return false };
+    let Ok(text) = field.to_str() else { return false };
+    let mut parts = text.split(';').map(str::trim);
+    let is_type = parts
+        .next()
+        .is_some_and(|media| media.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
+    let harmless = |parameter: &str| {
+        let parameter = parameter.replace('"', "");
+        parameter.is_empty() || parameter.eq_ignore_ascii_case("charset=utf-8")
+    };
+    is_type && parts.all(harmless)
+}
+
+/// Whether a query holds what belongs into the body: whoever sent it has already leaked it into every log on the way.
+fn names_credentials(query: &str) -> bool {
+    let Ok(form) = Form::parse(query.as_bytes()) else { return true };
+    [
+        "grant_type",
+        "username",
+        "password",
+        "client_id",
+        "client_secret",
+        "scope",
+        "refresh_token",
+        "token",
+        "access_token",
+    ]
+    .iter()
+    .any(|name| form.names(name))
+}
+
+/// Why a request was not looked at any further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RequestFault {
+    TooLarge,
+    MediaType,
+    InQuery,
+    Form,
+    Client(ClientError),
+}
+
+impl From<ClientError> for RequestFault {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl RequestFault {
+    /// The id in the log and the metric.
+    pub(super) const fn id(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::MediaType => "media_type",
+            Self::InQuery => "in_query",
+            Self::Form => "malformed_form",
+            Self::Client(ClientError::Unknown) => "invalid_client",
+            Self::Client(ClientError::TwoMethods) => "two_client_methods",
+            Self::Client(ClientError::Hash(_)) => "throttled",
+        }
+    }
+
+    /// What the client hears (RFC 6749 section 5.2).
+    pub(super) fn answer(self, headers: &HeaderMap) -> Answer {
+        use ErrorCode as Code;
+        let bad = StatusCode::BAD_REQUEST;
+        match self {
+            Self::TooLarge => {
+                error(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidRequest, "the body is too large")
+            }
+            Self::MediaType => error(
+                bad,
+                Code::InvalidRequest,
+                "send the parameters as application/x-www-form-urlencoded",
+            ),
+            Self::InQuery => error(
+                bad,
+                Code::InvalidRequest,
+                "parameters belong into the body, never into the URL",
+            ),
+            Self::Form => {
+                error(bad, Code::InvalidRequest, "a parameter is repeated or badly encoded")
+            }
+            Self::Client(ClientError::TwoMethods) => {
+                error(bad, Code::InvalidRequest, "the client authenticates in more than one way")
+            }
+            Self::Client(ClientError::Unknown) => {
+                let answer = error(
+                    StatusCode::UNAUTHORIZED,
+                    Code::InvalidClient,
+                    "the client is unknown or did not prove itself",
+                );
+                match headers.contains_key(AUTHORIZATION) {
+                    true => answer.with(WWW_AUTHENTICATE, BASIC_CHALLENGE),
+                    false => answer,
+                }
+            }
+            Self::Client(ClientError::Hash(why)) => busy(why),
+        }
+    }
+}
+
+const BASIC_CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"portcullis\"");
+
+/// 503 while too many logins wait.
+pub(super) fn busy(why: HashError) -> Answer {
+    let answer = error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::TemporarilyUnavailable,
+        "too many logins are waiting",
+    );
+    match why {
+        HashError::Busy => answer.with(RETRY_AFTER, HeaderValue::from_static("1")),
+        HashError::TooLong | HashError::Stopped => answer,
+    }
+}
+
+/// 503 while the state store does not answer: nothing that has to be durable can be promised.
+pub(super) fn no_state() -> Answer {
+    error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::TemporarilyUnavailable,
+        "try again in a moment",
+    )
+    .with(RETRY_AFTER, HeaderValue::from_static("2"))
+}
+
+/// An error of RFC 6749 section 5.2. The description is a fixed text: nothing that a client sent is ever repeated.
+pub(super) fn error(status: StatusCode, code: ErrorCode, description: &'static str) -> Answer {
+    let body = json!({ "error": code.code(), "error_description": description });
+    Answer::json(status, &body)
+}

@@ -1,0 +1,154 @@
+//! The revocation endpoint (RFC 7009): ends a refresh token with its whole family, or one access token.
+//!
+//! 200 means that the token is dead, durably and on this node at once; also where it never lived. A client ends its own tokens
+//! only.
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::answer::Answer;
+use crate::clock::Timestamp;
+use crate::endpoints::client_request::{self, RequestFault, error, no_state};
+use crate::endpoints::{EndpointRequest, Outcome, Served, wrong_method};
+use crate::grants::{Client, GrantServices, LONGEST_ACCESS};
+use crate::oauth::error::ErrorCode;
+use crate::state::{RefreshToken, Revocation, State, StoreError};
+use crate::token::{VerifiedToken, Verifier, VerifyError};
+
+/// The longest that clocks may differ: a revoked token is remembered for as long as any node might still take it.
+const MAX_LEEWAY: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Answers one revocation request.
+pub async fn serve(
+    services: &GrantServices<'_>,
+    verifier: &Verifier,
+    request: &EndpointRequest,
+    now: Timestamp,
+) -> Served {
+    if request.method != Method::POST {
+        return Served::from(wrong_method("POST"));
+    }
+    let mut outcome = Outcome::default();
+    let answer = match revoke(services, verifier, request, now, &mut outcome).await {
+        Ok(()) => Answer::json(StatusCode::OK, &json!({})),
+        Err(failure) => {
+            outcome.failure = Some(failure.id());
+            failure.answer(request)
+        }
+    };
+    Served { answer, outcome }
+}
+
+async fn revoke(
+    services: &GrantServices<'_>,
+    verifier: &Verifier,
+    request: &EndpointRequest,
+    now: Timestamp,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let form = client_request::form(request)?;
+    let state = services.state.filter(|state| state.mirror().is_current());
+    let state = state.ok_or(Failure::NoState)?;
+    let client = client_request::client(request, &form, services).await?;
+    outcome.client_id = Some(client.id.clone());
+    // `token_type_hint` is only a hint (section 2.1): the two kinds cannot be taken for each other.
+    let text = form.value("token").ok_or(Failure::NoToken)?;
+    if let Some(token) = RefreshToken::parse(text) {
+        return end_family(&token, client, state, now, outcome).await;
+    }
+    match verifier.verify(text, now) {
+        Ok(token) => end_token(&token, client, state, outcome).await,
+        // It will live, and cannot be told from one of another client's yet.
+        Err(VerifyError::NotYetValid) => Err(Failure::NotYet),
+        // It is dead, or was never ours.
+        Err(_) => Ok(()),
+    }
+}
+
+async fn end_family(
+    token: &RefreshToken,
+    client: &Client,
+    state: &State,
+    now: Timestamp,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let Some(family) = state.store().family(token.family()).await? else { return Ok(()) };
+    if !token.is_genuine(&family.tag_key) {
+        return Ok(());
+    }
+    if family.client_id != client.id {
+        return Err(Failure::OtherClient);
+    }
+    outcome.subject = Some(family.subject.clone());
+    state.store().end_family(&family, now.plus(LONGEST_ACCESS), now).await?;
+    Ok(())
+}
+
+async fn end_token(
+    token: &VerifiedToken,
+    client: &Client,
+    state: &State,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    if token.client_id() != Some(&client.id) {
+        return Err(Failure::OtherClient);
+    }
+    let id = token.token_id().ok_or(Failure::NoToken)?;
+    outcome.subject = Some(token.subject().clone());
+    outcome.token_id = Some(id.clone());
+    let revocation = Revocation::Token {
+        id: id.to_string(),
+        subject: token.subject().clone(),
+        until: token.expires_at().plus(MAX_LEEWAY),
+    };
+    Ok(state.store().revoke(revocation).await?)
+}
+
+/// Why nothing was revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    Request(RequestFault),
+    NoToken,
+    OtherClient,
+    NotYet,
+    NoState,
+}
+
+impl From<RequestFault> for Failure {
+    fn from(fault: RequestFault) -> Self {
+        Self::Request(fault)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "a token could not be revoked");
+        Self::NoState
+    }
+}
+
+impl Failure {
+    const fn id(self) -> &'static str {
+        match self {
+            Self::Request(fault) => fault.id(),
+            Self::NoToken => "no_token",
+            Self::OtherClient => "token_of_another_client",
+            Self::NotYet => "not_yet_valid",
+            Self::NoState => "state_unavailable",
+        }
+    }
+
+    fn answer(self, request: &EndpointRequest) -> Answer {
+        use ErrorCode as Code;
+        let bad = StatusCode::BAD_REQUEST;
+        match self {
+            Self::Request(fault) => fault.answer(&request.headers),
+            Self::NoToken => error(bad, Code::InvalidRequest, "token is required"),
+            Self::OtherClient => {
+                error(bad, Code::InvalidGrant, "the token was issued to another client")
+            }
+            Self::NotYet => error(bad, Code::UnsupportedTokenType, "the token is not valid yet"),
+            Self::NoState => no_state(),
+        }
+    }
+}

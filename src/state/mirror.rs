@@ -1,0 +1,319 @@
+//! What a request may ask about the state, in memory and without I/O: is this token revoked, what may this user have now, and
+//! how old is all of it.
+//!
+//! Bounded: what does not fit is never dropped. Too many revoked tokens of one subject raise the point of time up to which
+//! everything of that subject is revoked; too many in all raise it for everybody. Then more is refused than was asked for,
+//! never less.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+
+use super::revocations::Revocation;
+use super::users::StoredUser;
+use crate::clock::{Clock, Timestamp};
+use crate::oauth::scope::Scope;
+use crate::oauth::subject::Subject;
+use crate::token::VerifiedToken;
+
+/// Bounds of the mirror.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Revoked tokens and families, each.
+    entries: usize,
+    /// Of one subject.
+    of_one: usize,
+}
+
+const BOUNDS: Bounds = Bounds { entries: 500_000, of_one: 1_000 };
+
+/// How old the mirror is at most while the store answers: a poll and the patience with it.
+const CURRENT: Duration = Duration::from_secs(5);
+
+/// A user as requests see one: only who is enabled is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The most that the user may have.
+    pub scope: Scope,
+    /// The version of the credential that tokens must name.
+    pub credential: Arc<str>,
+}
+
+/// The mirror.
+#[derive(Debug)]
+pub struct Mirror {
+    clock: Arc<dyn Clock>,
+    began: Instant,
+    bounds: Bounds,
+    max_staleness: Duration,
+    /// Milliseconds since `began`, and one, at the last time when everything was seen; 0 for never.
+    seen: AtomicU64,
+    /// Whether the last attempt to reach the store failed.
+    lost: AtomicBool,
+    /// By id, with the subject and the end.
+    tokens: DashMap<Arc<str>, Ended>,
+    families: DashMap<Arc<str>, Ended>,
+    subjects: DashMap<Subject, Timestamp>,
+    /// Everything up to this point of time and one second is revoked; 0 when nothing is.
+    all: AtomicU64,
+    users: Option<DashMap<Subject, Held>>,
+}
+
+#[derive(Debug, Clone)]
+struct Ended {
+    subject: Subject,
+    until: Timestamp,
+}
+
+impl Mirror {
+    /// An empty mirror, which has never seen anything.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, max_staleness: Duration, users: bool) -> Self {
+        Self::bounded(clock, max_staleness, users, BOUNDS)
+    }
+
+    fn bounded(
+        clock: Arc<dyn Clock>,
+        max_staleness: Duration,
+        users: bool,
+        bounds: Bounds,
+    ) -> Self {
+        Self {
+            began: clock.instant(),
+            clock,
+            bounds,
+            max_staleness,
+            seen: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
+            tokens: DashMap::new(),
+            families: DashMap::new(),
+            subjects: DashMap::new(),
+            all: AtomicU64::new(0),
+            users: users.then(DashMap::new),
+        }
+    }
+
+    /// Whether it may be asked at all: it was filled once, and not too long ago was seen to be complete.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.age().is_some_and(|age| age <= self.max_staleness)
+    }
+
+    /// Whether the store could be reached a moment ago: what must be durable, or must see all of it, can be tried.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        !self.lost.load(Ordering::Acquire) && self.age().is_some_and(|age| age <= CURRENT)
+    }
+
+    /// How long ago it was last seen to be complete; `None` when it never was.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        let seen = self.seen.load(Ordering::Acquire).checked_sub(1)?;
+        let now = self.clock.instant().saturating_duration_since(self.began);
+        Some(now.saturating_sub(Duration::from_millis(seen)))
+    }
+
+    /// Whether a token is revoked.
+    #[must_use]
+    pub fn is_revoked(&self, token: &VerifiedToken) -> bool {
+        let family = token.family();
+        token.token_id().is_some_and(|id| self.tokens.contains_key(&**id))
+            || family.is_some_and(|family| self.families.contains_key(&**family))
+            || self.revoked_up_to(token.subject()).is_some_and(|at| token.issued_at() <= at)
+    }
+
+    /// The point of time up to which everything of a subject is revoked.
+    #[must_use]
+    pub fn revoked_up_to(&self, subject: &Subject) -> Option<Timestamp> {
+        let all = self.all.load(Ordering::Acquire).checked_sub(1).map(Timestamp::from_secs);
+        all.max(self.subjects.get(subject).map(|at| *at))
+    }
+
+    /// What a user may have now; `None` for who is unknown or disabled.
+    #[must_use]
+    pub fn user(&self, name: &Subject) -> Option<Held> {
+        self.users.as_ref()?.get(name).map(|held| held.clone())
+    }
+
+    /// Whether users are kept in the store.
+    #[must_use]
+    pub const fn holds_users(&self) -> bool {
+        self.users.is_some()
+    }
+
+    /// How many revocations it holds.
+    #[must_use]
+    pub fn revocations(&self) -> usize {
+        let all = usize::from(self.all.load(Ordering::Acquire) > 0);
+        self.tokens.len() + self.families.len() + self.subjects.len() + all
+    }
+
+    /// Notes a revocation. The same one twice, or an older one after a newer, changes nothing.
+    pub(super) fn note(&self, revocation: &Revocation) {
+        match revocation {
+            Revocation::Token { id, subject, until } => {
+                self.put(&self.tokens, id, subject, *until);
+            }
+            Revocation::Family { id, subject, until } => {
+                self.put(&self.families, id.as_str(), subject, *until);
+            }
+            Revocation::Subject { subject, at } => self.raise(subject, *at),
+            Revocation::All { at } => {
+                self.all.fetch_max(at.as_secs().saturating_add(1), Ordering::AcqRel);
+            }
+            // What became of the user is in the user's row, which the feed reads.
+            Revocation::User { .. } => {}
+        }
+    }
+
+    /// Puts a user as the row says, or takes one out that has none.
+    pub(super) fn put_user(&self, name: &Subject, row: Option<&StoredUser>) {
+        let Some(users) = &self.users else { return };
+        match row.filter(|row| !row.disabled) {
+            Some(row) => {
+                let held = Held { scope: row.scope.clone(), credential: row.credential() };
+                users.insert(name.clone(), held);
+            }
+            None => {
+                users.remove(name);
+            }
+        }
+    }
+
+    /// Takes out every user who is not among those that were seen.
+    pub(super) fn retain_users(&self, seen: &std::collections::HashSet<Subject>) {
+        if let Some(users) = &self.users {
+            users.retain(|name, _| seen.contains(name));
+        }
+    }
+
+    /// Everything was complete at this instant.
+    pub(super) fn saw_all(&self, at: Instant) {
+        let millis = at.saturating_duration_since(self.began).as_millis();
+        let seen = u64::try_from(millis).unwrap_or(u64::MAX).saturating_add(1);
+        self.seen.fetch_max(seen, Ordering::AcqRel);
+        self.lost.store(false, Ordering::Release);
+    }
+
+    /// The store could not be reached.
+    pub(super) fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+    }
+
+    /// Forgets what has ended by itself.
+    pub(super) fn sweep(&self, now: Timestamp) {
+        self.tokens.retain(|_, ended| ended.until > now);
+        self.families.retain(|_, ended| ended.until > now);
+    }
+
+    fn raise(&self, subject: &Subject, at: Timestamp) {
+        self.subjects.entry(subject.clone()).and_modify(|own| *own = (*own).max(at)).or_insert(at);
+    }
+
+    fn put(&self, map: &DashMap<Arc<str>, Ended>, id: &str, subject: &Subject, until: Timestamp) {
+        map.insert(Arc::from(id), Ended { subject: subject.clone(), until });
+        if map.len() <= self.bounds.entries {
+            return;
+        }
+        let now = self.clock.now();
+        map.retain(|_, ended| ended.until > now);
+        let mut counts = std::collections::HashMap::<Subject, usize>::new();
+        for entry in map.iter() {
+            *counts.entry(entry.subject.clone()).or_default() += 1;
+        }
+        for (subject, _) in counts.into_iter().filter(|(_, count)| *count > self.bounds.of_one) {
+            tracing::warn!(%subject, "so much of this subject is revoked that all of it now is");
+            self.raise(&subject, now);
+            map.retain(|_, ended| ended.subject != subject);
+        }
+        if map.len() > self.bounds.entries {
+            tracing::warn!("so much is revoked that everything issued up to now is");
+            self.all.fetch_max(now.as_secs().saturating_add(1), Ordering::AcqRel);
+            map.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn subject(name: &str) -> Subject {
+        Subject::parse(name).unwrap()
+    }
+
+    fn token(id: usize, name: &str) -> Revocation {
+        let until = NOW.plus(Duration::from_secs(60));
+        Revocation::Token { id: format!("t{id}"), subject: subject(name), until }
+    }
+
+    fn mirror(entries: usize, of_one: usize) -> Mirror {
+        let clock = Arc::new(ManualClock::new(NOW));
+        Mirror::bounded(clock, Duration::from_secs(300), true, Bounds { entries, of_one })
+    }
+
+    #[test]
+    fn a_mirror_that_was_never_filled_is_not_usable() {
+        let mirror = mirror(10, 5);
+        assert!(!mirror.is_usable() && mirror.age().is_none());
+        mirror.saw_all(mirror.began);
+        assert!(mirror.is_usable());
+        let strict = Mirror { max_staleness: Duration::ZERO, ..self::mirror(10, 5) };
+        strict.saw_all(strict.began);
+        while strict.age() == Some(Duration::ZERO) {}
+        assert!(!strict.is_usable(), "too old");
+    }
+
+    #[test]
+    fn too_much_of_one_subject_revokes_all_of_that_subject_and_of_no_other() {
+        let mirror = mirror(10, 5);
+        for id in 0..8 {
+            mirror.note(&token(id, "mallory"));
+        }
+        for id in 8..11 {
+            mirror.note(&token(id, "alice"));
+        }
+        assert_eq!(mirror.revoked_up_to(&subject("mallory")), Some(NOW));
+        assert_eq!(mirror.revoked_up_to(&subject("alice")), None);
+        assert_eq!(mirror.revocations(), 3 + 1);
+    }
+
+    #[test]
+    fn too_much_in_all_revokes_everything_up_to_now() {
+        let mirror = mirror(10, 5);
+        for id in 0..11 {
+            mirror.note(&token(id, &format!("user{id}")));
+        }
+        assert_eq!(mirror.revoked_up_to(&subject("alice")), Some(NOW));
+        assert_eq!(mirror.revocations(), 1);
+    }
+
+    #[test]
+    fn an_older_point_of_time_never_lowers_a_newer() {
+        let mirror = mirror(10, 5);
+        let earlier = NOW.minus(Duration::from_secs(9));
+        for at in [NOW, earlier] {
+            mirror.note(&Revocation::Subject { subject: subject("alice"), at });
+        }
+        assert_eq!(mirror.revoked_up_to(&subject("alice")), Some(NOW));
+        assert_eq!(mirror.revoked_up_to(&subject("bob")), None);
+        mirror.note(&Revocation::All { at: earlier });
+        assert_eq!(mirror.revoked_up_to(&subject("bob")), Some(earlier));
+        assert_eq!(mirror.revoked_up_to(&subject("alice")), Some(NOW));
+    }
+
+    #[test]
+    fn d17_what_has_ended_is_forgotten() {
+        let mirror = mirror(10, 5);
+        mirror.note(&token(1, "alice"));
+        mirror.sweep(NOW.plus(Duration::from_secs(59)));
+        assert_eq!(mirror.revocations(), 1);
+        mirror.sweep(NOW.plus(Duration::from_secs(60)));
+        assert_eq!(mirror.revocations(), 0);
+    }
+}

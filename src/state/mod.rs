@@ -1,0 +1,101 @@
+//! What must outlive the process, and what a fleet shares: refresh token families, revocations, users in a database.
+//!
+//! [`Store`] is the durable side: SQLite for one machine, PostgreSQL (or what speaks like it) for a fleet, with one text of
+//! plain SQL for both. [`Mirror`] is what a request may ask: in memory, without I/O, fed by this node's own writes at once
+//! and from everybody else's by [`feed`](self) within two seconds. What a grant makes of either is decided above.
+//!
+//! Every transition names its fsync, its clock, and what a second node sees meanwhile:
+//!
+//! | transition | durable | clock | a second node |
+//! |---|---|---|---|
+//! | a family begins, or is rotated | the commit is fsynced before the answer | wall time of the node that answers | sees it in the database at once |
+//! | something is revoked | likewise; then this node's mirror; then the answer | likewise | its mirror, at its next poll (half a second) |
+//! | a user changes | likewise | none: a version counts up | its mirror, at its next poll; logins read the database |
+//! | the store cannot be reached | nothing changes | monotonic time since the last poll that ended well | judges for itself |
+
+mod error;
+mod families;
+mod feed;
+mod mirror;
+mod refresh_token;
+mod revocations;
+mod schema;
+mod store;
+#[cfg(test)]
+mod tests;
+mod users;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+
+pub use error::StoreError;
+pub use families::{Family, NewFamily, Rotated, Rotation};
+pub use mirror::{Held, Mirror};
+pub use refresh_token::{FamilyId, Nonce, RefreshToken, TagKey};
+pub use revocations::{MARGIN, Revocation};
+pub use store::{Place, Store};
+pub use users::{StoredUser, UserChange};
+
+/// What the state is kept with.
+#[derive(Clone)]
+pub struct StateSettings {
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// How old the mirror may be before nothing that needs it is answered any more.
+    pub max_staleness: Duration,
+    /// Whether users are kept in the store, so that the mirror holds them as well.
+    pub users: bool,
+    /// Told how many writes shared one commit.
+    pub observer: Option<Arc<dyn Fn(usize) + Send + Sync>>,
+}
+
+impl fmt::Debug for StateSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { max_staleness, users, .. } = self;
+        write!(f, "StateSettings(max staleness {max_staleness:?}, users {users})")
+    }
+}
+
+/// The store, its mirror, and the task that keeps the mirror fresh. The task ends when this is dropped.
+#[derive(Debug)]
+pub struct State {
+    store: Store,
+    mirror: Arc<Mirror>,
+    _feed: JoinSet<()>,
+}
+
+impl State {
+    /// Opens the state at a place and begins to fill the mirror. Nothing is connected to yet: a store that cannot be reached
+    /// now is tried again and again, and until the mirror was filled once, nothing that needs it is answered.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the place itself is unusable.
+    pub fn open(place: &Place, settings: StateSettings) -> Result<Self, StoreError> {
+        let StateSettings { clock, max_staleness, users, observer } = settings;
+        let mirror = Arc::new(Mirror::new(Arc::clone(&clock), max_staleness, users));
+        let store = Store::open(place, Arc::clone(&clock), Arc::clone(&mirror), observer)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(feed::follow(store.clone(), Arc::clone(&mirror), clock));
+        Ok(Self { store, mirror, _feed: tasks })
+    }
+
+    /// The durable side.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The side that requests ask.
+    #[must_use]
+    pub const fn mirror(&self) -> &Arc<Mirror> {
+        &self.mirror
+    }
+}

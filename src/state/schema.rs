@@ -1,0 +1,61 @@
+//! The tables, as migrations that run on SQLite and PostgreSQL alike: text and whole numbers, nothing else.
+//!
+//! Times are seconds since the epoch; digests, nonces and ids are base64url. A migration is never changed once it was
+//! released: the next one comes after it. They are written so that two nodes that start at once do no harm to each other.
+
+use sqlx::SqlSafeStr as _;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS feed (
+    name TEXT PRIMARY KEY,
+    seq BIGINT NOT NULL
+);
+INSERT INTO feed (name, seq) VALUES ('revocations', 0) ON CONFLICT DO NOTHING;
+CREATE TABLE IF NOT EXISTS revocations (
+    seq BIGINT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    until BIGINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS revocations_until ON revocations (until);
+CREATE TABLE IF NOT EXISTS families (
+    id TEXT PRIMARY KEY,
+    subject TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    credential TEXT NOT NULL,
+    tag_key TEXT NOT NULL,
+    token TEXT NOT NULL,
+    previous TEXT,
+    nonce TEXT,
+    rotated_at BIGINT,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    idle_until BIGINT NOT NULL,
+    ends_at BIGINT NOT NULL,
+    revoked_at BIGINT
+);
+CREATE INDEX IF NOT EXISTS families_ends_at ON families (ends_at);
+CREATE TABLE IF NOT EXISTS users (
+    name TEXT PRIMARY KEY,
+    password TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    disabled BIGINT NOT NULL,
+    version BIGINT NOT NULL
+);
+";
+
+/// What brings an empty or older store to this version.
+pub(super) fn migrator() -> Migrator {
+    let simple = MigrationType::Simple;
+    let tables = Migration::new(1, "tables".into(), simple, TABLES.into_sql_str(), false);
+    let mut migrator = Migrator::with_migrations(vec![tables]);
+    // The lock would be one of PostgreSQL's own; what is above can be run twice, and whoever comes second tries again.
+    migrator.set_locking(false);
+    // A newer version may have been here, during an upgrade: tables are only ever added to.
+    migrator.set_ignore_missing(true);
+    migrator
+}

@@ -1,0 +1,246 @@
+//! The store's contract, on SQLite in a directory of its own; `tests/it` tells the same stories through the whole product, on
+//! both engines.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::*;
+use crate::clock::{ManualClock, Timestamp};
+use crate::oauth::client::ClientId;
+use crate::oauth::scope::Scope;
+use crate::oauth::subject::Subject;
+use crate::random::OsRandom;
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const GRACE: Duration = Duration::from_secs(10);
+const DAY: Duration = Duration::from_secs(86_400);
+
+struct Stage {
+    directory: tempfile::TempDir,
+    mirror: Arc<Mirror>,
+    store: Store,
+    batches: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        Self::within(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn within(directory: tempfile::TempDir) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+        let mirror = Arc::new(Mirror::new(Arc::clone(&clock), DAY, true));
+        let place = Place::Sqlite(directory.path().join("below/it's 100% state?.db"));
+        let batches = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&batches);
+        let observer = Arc::new(move |size| seen.lock().unwrap().push(size));
+        let store = Store::open(&place, clock, Arc::clone(&mirror), Some(observer)).unwrap();
+        store.prepare().await.unwrap();
+        Self { directory, mirror, store, batches }
+    }
+
+    /// Everything anew on the same file.
+    async fn restarted(self) -> Self {
+        let Self { directory, store, .. } = self;
+        drop(store);
+        Self::within(directory).await
+    }
+
+    async fn begin(&self) -> (Family, RefreshToken) {
+        let (id, tag_key) = (FamilyId::new(&OsRandom).unwrap(), TagKey::new(&OsRandom).unwrap());
+        let token = RefreshToken::first(&id, &tag_key, &OsRandom).unwrap();
+        let family = Family {
+            id,
+            subject: alice(),
+            client_id: ClientId::parse("web").unwrap(),
+            scope: Scope::parse("a b").unwrap(),
+            credential: Arc::from("v1"),
+            tag_key,
+            created_at: NOW,
+            expires_at: NOW.plus(10 * DAY),
+            idle_until: NOW.plus(DAY),
+            revoked: false,
+            token: token.digest(),
+        };
+        self.store.begin(family.clone()).await.unwrap();
+        (family, token)
+    }
+
+    async fn rotate(
+        &self,
+        family: &Family,
+        token: &RefreshToken,
+        now: Timestamp,
+    ) -> (Rotated, RefreshToken) {
+        let nonce = Nonce::new(&OsRandom).unwrap();
+        let successor = token.successor(&nonce, &family.tag_key).unwrap();
+        let rotation = Rotation {
+            family: family.id.clone(),
+            subject: family.subject.clone(),
+            presented: token.digest(),
+            successor: successor.digest(),
+            nonce,
+            idle_until: now.plus(DAY),
+            grace: GRACE,
+            access_until: now.plus(DAY),
+            now,
+        };
+        let rotated = self.store.rotate(rotation).await.unwrap();
+        match &rotated {
+            Rotated::Again(nonce) => {
+                let same = token.successor(nonce, &family.tag_key).unwrap();
+                (rotated, same)
+            }
+            _ => (rotated, successor),
+        }
+    }
+}
+
+fn alice() -> Subject {
+    Subject::user("alice").unwrap()
+}
+
+fn later(seconds: u64) -> Timestamp {
+    NOW.plus(Duration::from_secs(seconds))
+}
+
+#[tokio::test]
+async fn d1_d2_a_spent_token_is_good_once_more_for_a_moment_and_then_ends_its_family() {
+    let stage = Stage::new().await;
+    let (family, first) = stage.begin().await;
+    let (other, its) = stage.begin().await;
+    let (rotated, second) = stage.rotate(&family, &first, NOW).await;
+    assert_eq!(rotated, Rotated::Fresh);
+    let (rotated, again) = stage.rotate(&family, &first, later(9)).await;
+    assert!(matches!(rotated, Rotated::Again(_)));
+    assert_eq!(again.expose(), second.expose(), "the same successor, never a second live branch");
+    // The grace ends when the successor is used.
+    let (rotated, third) = stage.rotate(&family, &second, later(9)).await;
+    assert_eq!(rotated, Rotated::Fresh);
+    assert_eq!(stage.rotate(&family, &first, later(9)).await.0, Rotated::Reused);
+    assert_eq!(stage.rotate(&family, &third, later(9)).await.0, Rotated::Gone, "the newest too");
+    assert_eq!(stage.mirror.revocations(), 1, "known to this node at once");
+    assert_eq!(stage.rotate(&other, &its, later(9)).await.0, Rotated::Fresh, "other logins live");
+}
+
+#[tokio::test]
+async fn the_grace_is_over_when_its_time_is() {
+    let stage = Stage::new().await;
+    let (family, first) = stage.begin().await;
+    let (_, second) = stage.rotate(&family, &first, NOW).await;
+    assert_eq!(stage.rotate(&family, &first, later(10)).await.0, Rotated::Reused);
+    assert_eq!(stage.rotate(&family, &second, later(10)).await.0, Rotated::Gone);
+}
+
+#[tokio::test]
+async fn d3_of_many_at_once_one_wins_and_the_others_get_the_same() {
+    let stage = Arc::new(Stage::new().await);
+    let (family, first) = stage.begin().await;
+    let (family, first) = (Arc::new(family), Arc::new(first));
+    let mut all = JoinSet::new();
+    for _ in 0..50 {
+        let (stage, family, first) = (Arc::clone(&stage), Arc::clone(&family), Arc::clone(&first));
+        all.spawn(async move { stage.rotate(&family, &first, NOW).await });
+    }
+    let outcomes = all.join_all().await;
+    let fresh: Vec<_> = outcomes.iter().filter(|(rotated, _)| *rotated == Rotated::Fresh).collect();
+    assert_eq!(fresh.len(), 1);
+    assert!(outcomes.iter().all(|(_, token)| token.expose() == fresh[0].1.expose()));
+    let sizes = stage.batches.lock().unwrap().clone();
+    assert!(sizes.len() < 50, "writes share commits: {sizes:?}");
+}
+
+#[tokio::test]
+async fn d7_a_family_ends_when_it_was_idle_or_is_old_however_much_it_is_used() {
+    let stage = Stage::new().await;
+    let (family, first) = stage.begin().await;
+    assert_eq!(stage.rotate(&family, &first, NOW.plus(DAY)).await.0, Rotated::Gone, "idle");
+    let (family, mut token) = stage.begin().await;
+    for half_days in 1..20 {
+        let now = NOW.plus(DAY / 2 * half_days);
+        let (rotated, next) = stage.rotate(&family, &token, now).await;
+        assert_eq!(rotated, Rotated::Fresh, "{half_days}");
+        token = next;
+    }
+    assert_eq!(stage.rotate(&family, &token, NOW.plus(10 * DAY)).await.0, Rotated::Gone, "old");
+}
+
+#[tokio::test]
+async fn d8_everything_survives_a_restart() {
+    let stage = Stage::new().await;
+    let (family, first) = stage.begin().await;
+    let (ended, its) = stage.begin().await;
+    let (_, second) = stage.rotate(&family, &first, NOW).await;
+    assert!(stage.store.end_family(&ended, later(900), NOW).await.unwrap());
+    assert!(!stage.store.end_family(&ended, later(900), NOW).await.unwrap(), "only once");
+    let (id, until) = ("t1".to_owned(), later(900));
+    stage.store.revoke(Revocation::Token { id, subject: alice(), until }).await.unwrap();
+    let stage = stage.restarted().await;
+    assert_eq!(stage.mirror.revocations(), 0);
+    let found = stage.store.family(&family.id).await.unwrap().unwrap();
+    assert_eq!((found.token, found.revoked), (second.digest(), false));
+    assert_eq!(stage.rotate(&ended, &its, NOW).await.0, Rotated::Gone);
+    assert_eq!(stage.rotate(&family, &second, NOW).await.0, Rotated::Fresh);
+    let read = async |connection: &mut _| revocations::after(connection, 0, 10).await;
+    let entries = stage.store.read(read).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[tokio::test]
+async fn d17_what_is_over_is_deleted_and_nothing_else() {
+    let stage = Stage::new().await;
+    let (old, _) = stage.begin().await;
+    let (used, token) = stage.begin().await;
+    stage.rotate(&used, &token, later(60)).await;
+    let (id, until) = ("t1".to_owned(), later(900));
+    stage.store.revoke(Revocation::Token { id, subject: alice(), until }).await.unwrap();
+    stage.store.revoke(Revocation::All { at: NOW }).await.unwrap();
+    assert_eq!(stage.store.purge(NOW, 100).await.unwrap(), 0);
+    assert_eq!(stage.store.purge(NOW.plus(DAY), 100).await.unwrap(), 1);
+    assert!(stage.store.family(&old.id).await.unwrap().is_none());
+    assert!(stage.store.family(&used.id).await.unwrap().is_some());
+    let read = async |connection: &mut _| revocations::after(connection, 0, 10).await;
+    assert_eq!(stage.store.read(read).await.unwrap().len(), 1, "what ends everything stays");
+}
+
+#[tokio::test]
+async fn a_user_has_a_version_that_never_comes_back() {
+    let stage = Stage::new().await;
+    let add = || UserChange::Add { password: "h1".to_owned(), scope: Scope::default() };
+    let change = async |change| stage.store.change_user(&alice(), change, NOW).await.unwrap();
+    let version = async || stage.store.user("alice").await.unwrap().unwrap().version;
+    assert!(!change(UserChange::Disable).await, "there is no such user");
+    assert!(change(add()).await);
+    assert!(!change(add()).await, "the name is taken");
+    let mut versions = vec![version().await];
+    for step in [UserChange::Password("h2".to_owned()), UserChange::Disable] {
+        assert!(change(step).await);
+        versions.push(version().await);
+    }
+    assert!(change(UserChange::Enable).await);
+    assert_eq!(version().await, versions[2], "and is not the one of before it was disabled");
+    let upgrade = |from: &str| UserChange::Upgrade { from: from.to_owned(), to: "h3".to_owned() };
+    assert!(!change(upgrade("h1")).await, "somebody else was quicker");
+    assert!(change(upgrade("h2")).await);
+    assert_eq!(version().await, versions[2], "the password is the same");
+    assert!(change(UserChange::Delete).await);
+    assert!(change(add()).await);
+    versions.push(version().await);
+    versions.sort_unstable();
+    versions.dedup();
+    assert_eq!(versions.len(), 4);
+}
+
+#[tokio::test]
+async fn the_state_file_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stage = Stage::new().await;
+    let directory = stage.directory.path().join("below");
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    for entry in std::fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}

@@ -1,0 +1,179 @@
+//! Users in the database: the rows behind `users: { database: true }`.
+//!
+//! Logins read the row itself; requests ask the mirror, which holds who is enabled, with what scope, and under which version
+//! of the credential. Everything that ends tokens gives it another version.
+
+use std::sync::Arc;
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
+
+use super::revocations::{self, Revocation};
+use crate::clock::Timestamp;
+use crate::oauth::scope::Scope;
+use crate::oauth::subject::Subject;
+
+/// One user's row.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredUser {
+    /// The name, which is the subject of the tokens.
+    pub name: Subject,
+    /// The stored hash, as text.
+    pub password: String,
+    /// The most that the user may have.
+    pub scope: Scope,
+    /// Whether the user is kept out.
+    pub disabled: bool,
+    /// Another with every new password, and with every time the user is disabled: the tokens of before are over.
+    pub version: i64,
+}
+
+impl StoredUser {
+    /// The version as tokens name it.
+    #[must_use]
+    pub fn credential(&self) -> Arc<str> {
+        Arc::from(format!("v{}", self.version))
+    }
+}
+
+impl std::fmt::Debug for StoredUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredUser").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A change of one user.
+#[derive(Clone)]
+pub enum UserChange {
+    /// A new user. Changes nothing when the name is taken.
+    Add {
+        /// The stored hash.
+        password: String,
+        /// The most that the user may have.
+        scope: Scope,
+    },
+    /// Another password; the tokens of the old one are over.
+    Password(String),
+    /// The same password in a stronger hash, if the hash is still the one that was checked; tokens go on.
+    Upgrade {
+        /// The hash that was checked.
+        from: String,
+        /// The stronger one.
+        to: String,
+    },
+    /// Another scope.
+    Scope(Scope),
+    /// Keeps the user out, with every token that is still around.
+    Disable,
+    /// Lets the user in again, to log in anew.
+    Enable,
+    /// Removes the user.
+    Delete,
+}
+
+impl std::fmt::Debug for UserChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Add { .. } => "Add",
+            Self::Password(_) => "Password",
+            Self::Upgrade { .. } => "Upgrade",
+            Self::Scope(_) => "Scope",
+            Self::Disable => "Disable",
+            Self::Enable => "Enable",
+            Self::Delete => "Delete",
+        })
+    }
+}
+
+/// Changes one user. `false` when there was nothing to change: no such user, or one of that name already.
+pub(super) async fn change(
+    connection: &mut AnyConnection,
+    name: &Subject,
+    change: &UserChange,
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    if find(&mut *connection, name.as_str()).await?.is_some()
+        == matches!(change, UserChange::Add { .. })
+    {
+        return Ok(false);
+    }
+    // An upgrade changes nothing that a mirror holds. Everything else draws a number, which is the version where one is
+    // wanted: numbers never repeat, so a name that was deleted and comes back does not revive the tokens of before.
+    let version = match change {
+        UserChange::Upgrade { .. } => 0,
+        _ => {
+            let revocation = Revocation::User { name: name.clone(), at: now };
+            revocations::record(&mut *connection, &revocation).await?
+        }
+    };
+    let name = name.as_str();
+    let query = match change {
+        UserChange::Add { password, scope } => {
+            let insert = "INSERT INTO users (name, password, scope, disabled, version) \
+                          VALUES ($1, $2, $3, 0, $4) ON CONFLICT DO NOTHING";
+            sqlx::query(insert)
+                .bind(name)
+                .bind(password.as_str())
+                .bind(scope.to_string())
+                .bind(version)
+        }
+        UserChange::Password(password) => {
+            sqlx::query("UPDATE users SET password = $1, version = $2 WHERE name = $3")
+                .bind(password.as_str())
+                .bind(version)
+                .bind(name)
+        }
+        UserChange::Upgrade { from, to } => {
+            sqlx::query("UPDATE users SET password = $1 WHERE name = $2 AND password = $3")
+                .bind(to.as_str())
+                .bind(name)
+                .bind(from.as_str())
+        }
+        UserChange::Scope(scope) => sqlx::query("UPDATE users SET scope = $1 WHERE name = $2")
+            .bind(scope.to_string())
+            .bind(name),
+        UserChange::Disable => {
+            sqlx::query("UPDATE users SET disabled = 1, version = $1 WHERE name = $2")
+                .bind(version)
+                .bind(name)
+        }
+        UserChange::Enable => {
+            sqlx::query("UPDATE users SET disabled = 0 WHERE name = $1").bind(name)
+        }
+        UserChange::Delete => sqlx::query("DELETE FROM users WHERE name = $1").bind(name),
+    };
+    Ok(query.execute(connection).await?.rows_affected() > 0)
+}
+
+pub(super) async fn find(
+    connection: &mut AnyConnection,
+    name: &str,
+) -> Result<Option<StoredUser>, sqlx::Error> {
+    let select = "SELECT name, password, scope, disabled, version FROM users WHERE name = $1";
+    let row = sqlx::query(select).bind(name).fetch_optional(connection).await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Up to so many users whose names come after one, in their order.
+pub(super) async fn after(
+    connection: &mut AnyConnection,
+    name: &str,
+    limit: i64,
+) -> Result<Vec<StoredUser>, sqlx::Error> {
+    let select = "SELECT name, password, scope, disabled, version FROM users \
+                  WHERE name > $1 ORDER BY name LIMIT $2";
+    let rows = sqlx::query(select).bind(name).bind(limit).fetch_all(connection).await?;
+    rows.iter().map(read).collect()
+}
+
+fn read(row: &AnyRow) -> Result<StoredUser, sqlx::Error> {
+    let corrupt = |what: &'static str| sqlx::Error::Decode(what.into());
+    let (name, scope): (String, String) = (row.try_get(0)?, row.try_get(2)?);
+    Ok(StoredUser {
+        name: Subject::user(&name).map_err(|_| corrupt("user name"))?,
+        password: row.try_get(1)?,
+        scope: Scope::parse(&scope).map_err(|_| corrupt("scope"))?,
+        disabled: row.try_get::<i64, _>(3)? != 0,
+        version: row.try_get(4)?,
+    })
+}

@@ -1,0 +1,262 @@
+//! The writers: tasks that put many writes into one transaction, so that they share one fsync.
+//!
+//! A writer takes what waits, up to a bound, writes all of it, commits, and only then answers. While one commit is under way
+//! the next batch gathers, so a busy store does few and large commits and an idle one answers at once. A batch that fails is
+//! written again one by one, so that nobody pays for another's mistake; a write whose commit may or may not have happened is
+//! safe to do twice (`families::rotate` finds its own successor).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::AnyConnection;
+use sqlx::AnyPool;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::families::{self, NewFamily, Rotated, Rotation};
+use super::mirror::Mirror;
+use super::revocations::{self, Revocation};
+use super::store::Engine;
+use super::users::{self, UserChange};
+use super::{FamilyId, StoreError};
+use crate::clock::{Clock, Timestamp};
+use crate::oauth::subject::Subject;
+
+/// The most writes in one transaction.
+const BATCH: usize = 128;
+/// How many writes may wait.
+const QUEUE: usize = 2048;
+/// How long the store may take for anything.
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Something to write.
+#[derive(Debug, Clone)]
+pub(super) enum Write {
+    Begin(NewFamily),
+    Rotate(Rotation),
+    EndFamily { id: FamilyId, subject: Subject, access_until: Timestamp, now: Timestamp },
+    Revoke(Revocation),
+    User { name: Subject, change: UserChange, now: Timestamp },
+    Purge { now: Timestamp, limit: i64 },
+}
+
+impl Write {
+    /// Where it stands in its batch: rows are locked in one order by all, and the counter that every revocation needs comes
+    /// last, so that it is held for as short as can be.
+    fn order(&self) -> (u8, &str) {
+        match self {
+            Self::Begin(new) => (0, new.family.id.as_str()),
+            Self::Rotate(rotation) => (1, rotation.family.as_str()),
+            Self::EndFamily { id, .. } => (2, id.as_str()),
+            Self::User { name, .. } => (3, name.as_str()),
+            Self::Revoke(_) => (4, ""),
+            Self::Purge { .. } => (5, ""),
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Written {
+    Done,
+    /// Whether there was anything to change.
+    Changed(bool),
+    Rotated(Rotated),
+    /// How many rows went.
+    Purged(u64),
+}
+
+struct Job {
+    write: Write,
+    since: Instant,
+    answer: oneshot::Sender<Result<Written, StoreError>>,
+}
+
+/// Takes writes to the writers, which end when the last of these is dropped.
+#[derive(Clone)]
+pub(super) struct Writers {
+    jobs: mpsc::Sender<Job>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Writers {
+    /// Starts so many writers.
+    pub(super) fn start(
+        pool: &AnyPool,
+        engine: Engine,
+        clock: Arc<dyn Clock>,
+        mirror: &Arc<Mirror>,
+        observer: Option<Arc<dyn Fn(usize) + Send + Sync>>,
+    ) -> Self {
+        let (jobs, waiting) = mpsc::channel(QUEUE);
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..engine.writers() {
+            let writer = Writer {
+                pool: pool.clone(),
+                engine,
+                clock: Arc::clone(&clock),
+                mirror: Arc::clone(mirror),
+                observer: observer.clone(),
+            };
+            tokio::spawn(writer.run(Arc::clone(&waiting)));
+        }
+        Self { jobs, clock }
+    }
+
+    /// Writes, and returns once it is durable.
+    pub(super) async fn write(&self, write: Write) -> Result<Written, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job { write, since: self.clock.instant(), answer };
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError::Busy,
+            TrySendError::Closed(_) => StoreError::Closed,
+        })?;
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+struct Writer {
+    pool: AnyPool,
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    mirror: Arc<Mirror>,
+    observer: Option<Arc<dyn Fn(usize) + Send + Sync>>,
+}
+
+impl Writer {
+    async fn run(self, waiting: Arc<Mutex<mpsc::Receiver<Job>>>) {
+        while let Some(batch) = gather(&waiting).await {
+            self.serve(batch).await;
+        }
+    }
+
+    async fn serve(&self, batch: Vec<Job>) {
+        let now = self.clock.instant();
+        // Whoever has waited that long has been told that the store is late, or is about to be.
+        let (mut batch, late): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|job| now.saturating_duration_since(job.since) < PATIENCE);
+        for job in late {
+            give(job.answer, Err(StoreError::Late(PATIENCE)));
+        }
+        batch.sort_by(|a, b| a.write.order().cmp(&b.write.order()));
+        let writes: Vec<&Write> = batch.iter().map(|job| &job.write).collect();
+        match self.commit(&writes).await {
+            Ok(written) => {
+                for (job, written) in batch.into_iter().zip(written) {
+                    give(job.answer, Ok(written));
+                }
+            }
+            Err(error) if batch.len() <= 1 => {
+                for job in batch {
+                    give(job.answer, Err(retold(&error)));
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a batch failed and is written one by one");
+                let late = matches!(error, StoreError::Late(_));
+                for job in batch {
+                    let outcome = match late {
+                        true => Err(StoreError::Late(PATIENCE)),
+                        false => self.commit(&[&job.write]).await,
+                    };
+                    give(
+                        job.answer,
+                        outcome.and_then(|written| {
+                            written.into_iter().next().ok_or(StoreError::Closed)
+                        }),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Writes all of them in one transaction. What it revokes is in this node's mirror before this returns.
+    async fn commit(&self, writes: &[&Write]) -> Result<Vec<Written>, StoreError> {
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let transaction = async {
+            let mut transaction = self.pool.begin_with(self.engine.begin()).await?;
+            let (mut written, mut revoked) = (Vec::with_capacity(writes.len()), Vec::new());
+            for write in writes {
+                let (outcome, revocation) = apply(&mut transaction, write).await?;
+                written.push(outcome);
+                revoked.extend(revocation);
+            }
+            transaction.commit().await?;
+            Ok::<_, sqlx::Error>((written, revoked))
+        };
+        let done = timeout(PATIENCE, transaction).await;
+        let (written, revoked) = done.map_err(|_| StoreError::Late(PATIENCE))??;
+        for revocation in &revoked {
+            self.mirror.note(revocation);
+        }
+        if let Some(observer) = &self.observer {
+            observer(writes.len());
+        }
+        Ok(written)
+    }
+}
+
+/// The next writes, as many as wait. `None` when nobody is left who could send one.
+async fn gather(waiting: &Mutex<mpsc::Receiver<Job>>) -> Option<Vec<Job>> {
+    // The lock is held only while waiting: that is the queue's turnstile.
+    let mut waiting = waiting.lock().await;
+    let mut batch = vec![waiting.recv().await?];
+    while batch.len() < BATCH
+        && let Ok(job) = waiting.try_recv()
+    {
+        batch.push(job);
+    }
+    Some(batch)
+}
+
+async fn apply(
+    connection: &mut AnyConnection,
+    write: &Write,
+) -> Result<(Written, Option<Revocation>), sqlx::Error> {
+    Ok(match write {
+        Write::Begin(new) => {
+            families::begin(connection, new).await?;
+            (Written::Done, None)
+        }
+        Write::Rotate(rotation) => {
+            let (rotated, revoked) = families::rotate(connection, rotation).await?;
+            (Written::Rotated(rotated), revoked)
+        }
+        Write::EndFamily { id, subject, access_until, now } => {
+            let ended = families::end(connection, id, subject, *access_until, *now).await?;
+            (Written::Changed(ended.is_some()), ended)
+        }
+        Write::Revoke(revocation) => {
+            revocations::record(connection, revocation).await?;
+            (Written::Done, Some(revocation.clone()))
+        }
+        Write::User { name, change, now } => {
+            (Written::Changed(users::change(connection, name, change, *now).await?), None)
+        }
+        Write::Purge { now, limit } => {
+            let families = families::purge(connection, *now, *limit).await?;
+            let revocations = revocations::purge(connection, *now, *limit).await?;
+            (Written::Purged(families.max(revocations)), None)
+        }
+    })
+}
+
+fn give(
+    answer: oneshot::Sender<Result<Written, StoreError>>,
+    outcome: Result<Written, StoreError>,
+) {
+    if answer.send(outcome).is_err() {
+        tracing::trace!("whoever asked has gone away");
+    }
+}
+
+/// The same error for one more; the database's own cannot be copied.
+fn retold(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Late(patience) => StoreError::Late(*patience),
+        other => StoreError::Database(sqlx::Error::Protocol(other.to_string())),
+    }
+}
