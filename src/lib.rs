@@ -4,7 +4,7 @@
 //!
 //! - floor 0, words without I/O: [`clock`], [`random`], [`secret`], [`answer`], [`reason`], [`oauth`]
 //! - floor 1, policy as data: [`keys`], [`route`]
-//! - floor 2, engines: [`token`], [`users`], [`throttle`], [`state`]
+//! - floor 2, engines: [`token`], [`users`], [`issuers`], [`throttle`], [`state`]
 //! - floor 3, OAuth's two roles: [`access`] (resource server), [`grants`] (authorization server)
 //! - floor 4, faces and inputs: [`endpoints`], [`observe`], [`config`]
 //! - floor 5, assembly: [`gateway`]
@@ -21,6 +21,7 @@ pub mod config;
 pub mod endpoints;
 pub mod gateway;
 pub mod grants;
+pub mod issuers;
 pub mod keys;
 pub mod oauth;
 pub mod observe;

@@ -17,6 +17,7 @@ pub enum Reason {
     WrongAudience,
     WrongType,
     UnknownKey,
+    KeysUnavailable,
     Revoked,
     UserDisabled,
     MissingScope,
@@ -34,7 +35,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for the metrics to start at zero and for the documentation test.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NoToken,
         Self::MalformedToken,
         Self::BadSignature,
@@ -44,6 +45,7 @@ impl Reason {
         Self::WrongAudience,
         Self::WrongType,
         Self::UnknownKey,
+        Self::KeysUnavailable,
         Self::Revoked,
         Self::UserDisabled,
         Self::MissingScope,
@@ -72,6 +74,7 @@ impl Reason {
             Self::WrongAudience => "wrong_audience",
             Self::WrongType => "wrong_type",
             Self::UnknownKey => "unknown_key",
+            Self::KeysUnavailable => "keys_unavailable",
             Self::Revoked => "revoked",
             Self::UserDisabled => "user_disabled",
             Self::MissingScope => "missing_scope",
@@ -97,13 +100,16 @@ impl Reason {
             Self::BadSignature => "the signature does not verify with the key the token names",
             Self::Expired => "the token's `exp` is past",
             Self::NotYetValid => "the token's `nbf` or `iat` is in the future",
-            Self::WrongIssuer => "the token's `iss` is not ours",
-            Self::WrongAudience => "the token's `aud` does not contain ours",
+            Self::WrongIssuer => "the token's `iss` is not one that the route believes",
+            Self::WrongAudience => "the token's `aud` does not contain what is configured",
             Self::WrongType => {
                 "the token is no access token (`typ` is not at+jwt) or names another algorithm"
             }
             Self::UnknownKey => {
                 "the token names no key, or one that is not configured or is retired"
+            }
+            Self::KeysUnavailable => {
+                "the keys of the token's outside issuer never came, or came too long ago"
             }
             Self::Revoked => {
                 "the token was revoked, its user has another password, or its client is gone"

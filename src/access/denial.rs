@@ -12,7 +12,7 @@ use crate::answer::Answer;
 use crate::oauth::scope::Scope;
 use crate::reason::Reason;
 use crate::route::method::MethodSet;
-use crate::token::VerifiedToken;
+use crate::token::{VerifiedToken, VerifyError};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +33,21 @@ pub enum Refusal {
     MalformedCredential,
     /// The token does not hold, for this reason.
     Token(Reason),
+    /// The token is of an outside issuer whose keys are not known: nothing is said about the token.
+    KeysUnavailable,
     /// What was revoked is not known now.
     NoState,
     /// The token holds, but not for this route; the scopes that would have sufficed.
     Scope(Scope),
+}
+
+impl From<VerifyError> for Refusal {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::KeysUnavailable => Self::KeysUnavailable,
+            error => Self::Token(error.reason()),
+        }
+    }
 }
 
 /// A refusal with what is known about the request.
@@ -103,6 +114,7 @@ impl Denial {
             Refusal::NoToken => Reason::NoToken,
             Refusal::MalformedCredential => Reason::MalformedToken,
             Refusal::Token(reason) => *reason,
+            Refusal::KeysUnavailable => Reason::KeysUnavailable,
             Refusal::NoState => Reason::StateUnavailable,
             Refusal::Scope(_) => Reason::MissingScope,
         }
@@ -128,6 +140,10 @@ impl Denial {
             Refusal::NoState => plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
                 .with(RETRY_AFTER, HeaderValue::from_static("5")),
             Refusal::Token(_) => coded(StatusCode::UNAUTHORIZED, "invalid_token", ""),
+            Refusal::KeysUnavailable => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+                    .with(RETRY_AFTER, HeaderValue::from_static(KEYS_RETRY_SECONDS))
+            }
             Refusal::Scope(wanted) if wanted.is_empty() => {
                 coded(StatusCode::FORBIDDEN, "insufficient_scope", "")
             }
@@ -138,6 +154,9 @@ impl Denial {
         }
     }
 }
+
+/// How soon it is worth coming back for keys that are being fetched, in seconds.
+const KEYS_RETRY_SECONDS: &str = "5";
 
 const REALM: &str = "Bearer realm=\"portcullis\"";
 
@@ -180,6 +199,16 @@ mod tests {
             assert_eq!(heard(Refusal::Token(reason)), (401, expected.to_owned()));
             assert_eq!(Denial::new(Refusal::Token(reason)).reason(), reason);
         }
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_judged_is_neither_good_nor_bad() {
+        let denial = Denial::new(VerifyError::KeysUnavailable.into());
+        assert_eq!(denial.reason(), Reason::KeysUnavailable);
+        let answer = denial.answer();
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.headers[RETRY_AFTER], "5");
+        assert_eq!(answer.headers.get(WWW_AUTHENTICATE), None);
     }
 
     #[test]

@@ -49,10 +49,14 @@ impl HeaderEdits {
             match claim {
                 Claim::Subject => put(name.clone(), token.subject().as_str()),
                 Claim::Scope => put(name.clone(), &scope.to_string()),
-                Claim::TokenId => put(name.clone(), token.token_id()),
+                Claim::TokenId => {
+                    if let Some(id) = token.token_id() {
+                        put(name.clone(), id);
+                    }
+                }
                 Claim::ClientId => {
-                    if let Some(client) = token.client_id() {
-                        put(name.clone(), client.as_str());
+                    if let Some(client) = token.client_name() {
+                        put(name.clone(), &client);
                     }
                 }
             }

@@ -72,7 +72,7 @@ impl Permit {
     /// The token's id.
     #[must_use]
     pub fn token_id(&self) -> Option<&Arc<str>> {
-        self.token.as_deref().map(VerifiedToken::token_id)
+        self.token.as_deref().and_then(VerifiedToken::token_id)
     }
 
     /// When the token ends: a tunnel that it opened must not outlive it.

@@ -15,7 +15,7 @@ use crate::gateway::Gateway;
 use crate::gateway::decide::{Decision, RequestHead};
 use crate::gateway::rehearsal::{Rehearsal, Scene};
 use crate::oauth::scope::{Catalogue, Scope};
-use crate::route::rule::{AccessRule, Requirement};
+use crate::route::rule::{AccessRule, Believed, Requirement};
 
 /// What to explain.
 #[derive(Debug, Args)]
@@ -79,7 +79,10 @@ fn describe(head: &RequestHead<'_>, gateway: &Gateway, decision: Decision) -> (S
         lines.push("routes that cover this host and path, the most specific first:".to_owned());
     }
     for route in &candidates {
-        let rule = rule(&route.rule, gateway.catalogue());
+        let mut rule = rule(&route.rule, gateway.catalogue());
+        if route.believed != Believed::default() {
+            rule = format!("{rule}, of {}", route.believed);
+        }
         let covered =
             if route.methods.contains(head.method) { "" } else { " (not for this method)" };
         lines.push(format!(

@@ -93,13 +93,14 @@ async fn one(config: &Config, store: &Store, text: &str, now: Timestamp) -> anyh
         Verifier::new(&tokens.issuer, &tokens.audience, tokens.leeway, Arc::clone(&tokens.keys));
     let token =
         verifier.verify(text, now).context("this is no token that would be accepted here")?;
+    let id = token.token_id().context("this token has no id to revoke it by")?;
     let revocation = Revocation::Token {
-        id: token.token_id().to_string(),
+        id: id.to_string(),
         subject: token.subject().clone(),
         until: token.expires_at().plus(Duration::from_secs(120)),
     };
     store.revoke(revocation).await?;
-    Ok(format!("the access token {} of {} is revoked", token.token_id(), token.subject()))
+    Ok(format!("the access token {} of {} is revoked", id, token.subject()))
 }
 
 fn text(file: &PathBuf) -> anyhow::Result<String> {

@@ -252,7 +252,7 @@ impl Document {
     }
 
     fn name(&self, item: &Place) -> Option<String> {
-        let names = ["id", "name", "address", "request"];
+        let names = ["id", "name", "address", "request", "issuer"];
         let name = names.iter().find_map(|key| self.marks.text(&item.key(key)))?;
         let shown = name.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c });
         Some(shown.collect())

@@ -15,6 +15,7 @@ mod raw;
 mod shape;
 mod sources;
 mod tree;
+mod words;
 
 use std::path::Path;
 

@@ -12,6 +12,7 @@ use crate::access::forwarded::TrustedProxies;
 use crate::access::identity::Identity;
 use crate::clock::Timestamp;
 use crate::grants::{ClientRegistry, RefreshPolicy};
+use crate::issuers::Accepted;
 use crate::keys::{KeyRing, ListedKey};
 use crate::oauth::scope::{Catalogue, Scope};
 use crate::route::host::Host;
@@ -97,6 +98,8 @@ pub struct Tokens {
     pub keys: Arc<KeyRing>,
     /// Where the own endpoints are.
     pub endpoints: Endpoints,
+    /// Outside issuers, none of them twice and none of them us.
+    pub accept: Vec<Accepted>,
 }
 
 /// Where the state is kept. It is opened once, at start.

@@ -5,11 +5,8 @@
 //! is no `Debug`, since hashes and the names of secrets pass through here.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Error, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 /// A list; an item that was refused is `None`.
 pub(super) type List<T> = Vec<Option<T>>;
@@ -123,6 +120,62 @@ section! {
         keys: List<RawKey>,
         /// A folder with the keys and `keys.yaml`, which lists them, instead of `keys`.
         key_folder: String,
+        /// Outside issuers, whose tokens the routes that name them accept.
+        accept: List<RawAccept>,
+    }
+}
+
+section! {
+    /// One outside issuer.
+    RawAccept {
+        /// The `iss` claim of its tokens: an https URL.
+        issuer: String,
+        /// What its subjects begin with here: empty, or a text that ends with `:`. Must be written.
+        subject_prefix: String,
+        /// The most that its tokens are worth.
+        scopes: List<String>,
+        /// What the `aud` claim of its tokens must contain. Never the id of a client that gets ID tokens.
+        audience: String,
+        /// What it may sign with: `RS256`, `ES256`, `EdDSA`, …; no `HS*`.
+        algorithms: List<String>,
+        /// Where its keys are.
+        jwks: RawJwks,
+        /// How its claims are named.
+        claims: RawClaims,
+        /// What `typ` may say: `at+jwt`, `JWT`, `absent`. Default: `[at+jwt]`.
+        types: List<String>,
+        /// Whether `/readyz` waits for its first keys. Default: true.
+        required: bool,
+    }
+}
+
+section! {
+    /// A JWK Set. One of `url` and `file`; the rest belongs to `url`.
+    RawJwks {
+        /// An https URL.
+        url: String,
+        /// A file, read with this one.
+        file: String,
+        /// PEM file with the only certificate authorities to believe there. Default: those of the system.
+        ca: String,
+        /// How often it is fetched. Default: 10m.
+        refresh: Duration,
+        /// How old keys may become when no newer ones come. Default: 1d.
+        max_stale: Duration,
+        /// How long one fetch may take. Default: 10s.
+        timeout: Duration,
+        /// The least time between two fetches for the sake of an unknown key id. Default: 30s.
+        cool_down: Duration,
+    }
+}
+
+section! {
+    /// Names of claims.
+    RawClaims {
+        /// Names the subject. Default: `sub`.
+        subject: String,
+        /// Holds the scopes, as text or as a list. Default: `scope`, else `scp`.
+        scope: String,
     }
 }
 
@@ -351,6 +404,8 @@ section! {
         auth: String,
         /// What a token must carry: a list (all of them), `{all: […]}` or `{any: […]}`.
         scopes: RawScopes,
+        /// Whose tokens it believes: outside issuers by their `issuer`, ourselves as `self`. Default: `[self]`.
+        issuers: List<String>,
     }
 }
 
@@ -399,83 +454,5 @@ section! {
         any: List<String>,
         /// All of these are needed.
         all: List<String>,
-    }
-}
-
-struct TextOrNumber(&'static str);
-
-impl Visitor<'_> for TextOrNumber {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
-        Ok(text.to_owned())
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<String, E> {
-        Ok(number.to_string())
-    }
-}
-
-impl<'de> Deserialize<'de> for Duration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextOrNumber("a duration such as `15m`")).map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Word {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextOrNumber("`allow` or a status")).map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for RawLimit {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct LimitVisitor;
-
-        impl<'de> Visitor<'de> for LimitVisitor {
-            type Value = RawLimit;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`{ failures: …, within: …, ban: … }` or `off`")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<RawLimit, E> {
-                Ok(RawLimit::Word(text.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<RawLimit, A::Error> {
-                RawLimitMap::deserialize(MapAccessDeserializer::new(entries)).map(RawLimit::Map)
-            }
-        }
-
-        deserializer.deserialize_any(LimitVisitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for RawScopes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ScopesVisitor;
-
-        impl<'de> Visitor<'de> for ScopesVisitor {
-            type Value = RawScopes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of scopes, `{ any: […] }` or `{ all: […] }`")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<RawScopes, A::Error> {
-                List::deserialize(SeqAccessDeserializer::new(items)).map(RawScopes::List)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<RawScopes, A::Error> {
-                RawScopeSets::deserialize(MapAccessDeserializer::new(entries)).map(RawScopes::Map)
-            }
-        }
-
-        deserializer.deserialize_any(ScopesVisitor)
     }
 }

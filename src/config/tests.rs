@@ -40,6 +40,15 @@ impl World {
             "users:\n  - {{ name: \"al:ice\", password: \"{PASSWORD}\", scopes: [orders:raed] }}\n  \
              - {{ name: bob, password: \"hunter2\" }}\n  - {{ name: bob, pasword: x }}\n"
         );
+        let own = crate::keys::load(
+            "idp",
+            crate::keys::Algorithm::EdDsa,
+            signing.serialize_pem().as_bytes(),
+            crate::keys::KeyUse::Sign,
+            None,
+        );
+        let idp = crate::keys::KeyRing::new(vec![own.unwrap()]).unwrap();
+        let idp = crate::keys::jwks(&idp, NOW).to_string();
         let absurd = PASSWORD.replace("m=19456", "m=4194304");
         let bad_users = format!("{bad_users}  - {{ name: eve, password: \"{absurd}\" }}\n");
         let stronger = PASSWORD.replace("t=2", "t=3");
@@ -74,6 +83,8 @@ impl World {
             ("keys/open.pem", signing.serialize_pem().into_bytes(), 0o644),
             ("keys/short.bin", vec![7; 31], 0o600),
             ("keys/newline.txt", [vec![b'x'; 32], b"\n".to_vec()].concat(), 0o600),
+            ("keys/idp.json", idp.clone().into_bytes(), 0o644),
+            ("keys/changeable.json", idp.into_bytes(), 0o646),
             ("users.yaml", users.into_bytes(), 0o640),
             ("bad-users.yaml", bad_users.into_bytes(), 0o640),
             ("mixed-users.yaml", mixed.into_bytes(), 0o640),
@@ -319,6 +330,10 @@ fn one_mistake_in_a_good_file_is_enough_to_refuse_it() {
         ("address: 127.0.0.1:9090", "address: 127.0.0.1:8443"),
         ("expect: 403", "expect: 200"),
         ("issuer: https://edge.example.com", "issuer: http://edge.example.com"),
+        ("subject_prefix: \"idp:\"", "required: true"),
+        ("algorithms: [RS256, ES256]", "algorithms: [RS256, HS256]"),
+        ("issuers: [self, ", "issuers: [slef, "),
+        ("max_stale: 12h", "max_stale: 1m"),
     ] {
         assert!(full.contains(good), "{good}");
         let loaded = load_text(&full.replacen(good, bad, 1));
@@ -370,7 +385,31 @@ fn what_is_loaded_is_what_was_written() {
     assert_eq!(config.tokens.keys.iter().count(), 3);
     assert_eq!(&**config.tokens.keys.signing(NOW).id(), "2026-11");
     assert!(config.users.find("bob").unwrap().disabled);
-    assert_eq!(config.routes.routes().len(), 6);
+    assert_eq!(config.routes.routes().len(), 8);
+    let [idp, other] = &config.tokens.accept[..] else { panic!("two issuers") };
+    assert_eq!(
+        (idp.policy.types.len(), idp.policy.subject_claim.as_str()),
+        (3, "preferred_username")
+    );
+    assert_eq!(
+        (&*idp.policy.scope_claims, idp.policy.leeway.as_secs()),
+        (&["scp".to_owned()][..], 30)
+    );
+    let crate::issuers::KeySource::Url(plan) = &idp.source else { panic!("a URL") };
+    let times = [plan.refresh, plan.max_stale, plan.timeout, plan.cool_down];
+    assert_eq!(times.map(|time| time.as_secs()), [300, 43_200, 2, 60]);
+    assert!(!plan.required && plan.authorities.is_some());
+    assert_eq!((&*other.policy.scope_claims[1], other.policy.subject_prefix.as_str()), ("scp", ""));
+    assert!(matches!(other.source, crate::issuers::KeySource::File(_)));
+    let believed = |id: &str| {
+        let route = config.routes.routes().iter().find(|route| &*route.id == id).unwrap();
+        let outside =
+            |accepted: &crate::issuers::Accepted| route.believed.outside(&accepted.policy.issuer);
+        (route.believed.own(), outside(idp), outside(other))
+    };
+    assert_eq!(believed("mine"), (true, false, false));
+    assert_eq!(believed("theirs"), (false, true, true));
+    assert_eq!(believed("both"), (true, true, false));
     let upstream = &config.routes.routes()[0].upstream;
     assert_eq!(upstream.servers().len(), 3);
     assert!(upstream.allow.semicolon && upstream.allow.encoded_slash);
@@ -395,6 +434,10 @@ fn a_section_that_was_refused_never_reads_as_its_weaker_default() {
         ("auth: required", "auth: [required]"),
         ("secret_sha256: \"0011", "secret_sha256: 11, x: \""),
         ("until: 2026-12-01T00:00:00Z", "until: 2026"),
+        ("types: [at+jwt, JWT, absent]", "types: at+jwt"),
+        ("claims: { subject: preferred_username, scope: scp }", "claims: [sub]"),
+        ("ca: tls/edge.pem", "ca: [tls/edge.pem]"),
+        ("issuers: [self, https://idp.example.com/realms/main]", "issuers: self"),
     ] {
         assert!(full.contains(good), "{good}");
         let loaded = load_text(&full.replacen(good, bad, 1));

@@ -89,7 +89,7 @@ fn access_token(examined: &Examined, client: &Client, audience: &str) -> Option<
         "aud": audience,
         "exp": token.expires_at().as_secs(),
         "iat": token.issued_at().as_secs(),
-        "jti": &**token.token_id(),
+        "jti": token.token_id().map(|id| &**id),
     });
     let members = body.as_object_mut()?;
     if let Some(client_id) = token.client_id() {

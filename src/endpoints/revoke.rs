@@ -93,10 +93,11 @@ async fn end_token(
     if token.client_id() != Some(&client.id) {
         return Err(Failure::OtherClient);
     }
+    let id = token.token_id().ok_or(Failure::NoToken)?;
     outcome.subject = Some(token.subject().clone());
-    outcome.token_id = Some(token.token_id().clone());
+    outcome.token_id = Some(id.clone());
     let revocation = Revocation::Token {
-        id: token.token_id().to_string(),
+        id: id.to_string(),
         subject: token.subject().clone(),
         until: token.expires_at().plus(MAX_LEEWAY),
     };

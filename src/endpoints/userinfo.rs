@@ -35,7 +35,7 @@ pub fn answer(examined: &Examined) -> Served {
     let outcome = Outcome {
         subject: Some(token.subject().clone()),
         client_id: token.client_id().cloned(),
-        token_id: Some(token.token_id().clone()),
+        token_id: token.token_id().cloned(),
         ..Outcome::default()
     };
     Served { answer: Answer::json(StatusCode::OK, &body), outcome }

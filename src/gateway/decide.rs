@@ -1,6 +1,7 @@
 //! The one decision: what happens to a request, from its head alone.
 //!
-//! Pure and synchronous: it reads the snapshot and the token cache, and writes nothing. The proxy, `explain`, the
+//! Pure and synchronous: it reads the snapshot, the token cache and the outside issuers' keys, and writes nothing (a key id that
+//! is not known leaves a wish for newer keys, which whoever has sockets may grant). The proxy, `explain`, the
 //! configuration's own tests and the benches all call [`Gateway::decide`]. Top to bottom it is the request walk of the README.
 
 use std::sync::Arc;
@@ -22,11 +23,10 @@ use crate::oauth::scope::{Scope, ScopeBits};
 use crate::reason::Reason;
 use crate::route::host::Host;
 use crate::route::path::RequestPath;
-use crate::route::rule::AccessRule;
+use crate::route::rule::{AccessRule, Believed};
 use crate::route::table::{Found, Route};
 use crate::route::target::{Target, TargetError};
-use crate::token::TokenDigest;
-use crate::token::VerifiedToken;
+use crate::token::{TokenDigest, VerifiedToken, VerifyError};
 
 /// The head of a request, as it was received.
 #[derive(Debug, Clone, Copy)]
@@ -97,9 +97,9 @@ impl Gateway {
         let route = self.find(&target, &path, head.method)?;
         let holder = match route.rule {
             AccessRule::Public => None,
-            AccessRule::Optional | AccessRule::Required(_) => {
-                self.identify(head.headers, now).map_err(|denial| denial.on(&route.id))?
-            }
+            AccessRule::Optional | AccessRule::Required(_) => self
+                .identify(head.headers, &route.believed, now)
+                .map_err(|denial| denial.on(&route.id))?,
         };
         self.check(&route, holder.as_ref())?;
         Ok(Decision::Forward(Box::new(self.permit(route, holder, &target, &path, head))))
@@ -184,30 +184,38 @@ impl Gateway {
     }
 
     /// Who is calling. `None` only when the request offers no credential at all; what is offered and does not hold is refused.
-    fn identify(&self, headers: &HeaderMap, now: Timestamp) -> Result<Option<Holder>, Denial> {
+    fn identify(
+        &self,
+        headers: &HeaderMap,
+        believed: &Believed,
+        now: Timestamp,
+    ) -> Result<Option<Holder>, Denial> {
         match Bearer::of(headers) {
             Bearer::Absent => Ok(None),
             Bearer::OtherScheme => Err(Denial::new(Refusal::NoToken)),
             Bearer::Malformed => Err(Denial::new(Refusal::MalformedCredential)),
-            Bearer::Token(text) => self.examine(text, now).map(Some),
+            Bearer::Token(text) => self.examine(text, believed, now).map(Some),
         }
     }
 
-    /// What a token is worth now.
-    fn examine(&self, text: &str, now: Timestamp) -> Result<Holder, Denial> {
+    /// What a token is worth now, to whoever believes these issuers.
+    fn examine(&self, text: &str, believed: &Believed, now: Timestamp) -> Result<Holder, Denial> {
         let mirror = self.mirror.as_ref();
         // A mirror that was never filled, or is too old, cannot say that nothing was revoked.
         if mirror.is_some_and(|mirror| !mirror.is_usable()) {
             return Err(Denial::new(Refusal::NoState));
         }
-        let bad = |error: crate::token::VerifyError| Denial::new(Refusal::Token(error.reason()));
+        let bad = |error: VerifyError| Denial::new(error.into());
         let digest = TokenDigest::of(text, self.generation);
         let (token, fresh) = match self.shared.cache.find(&digest) {
             Some(token) => {
-                self.verifier.recheck(&token, now).map_err(|e| bad(e).of(&token, true))?;
+                self.issuers.recheck(&token, believed, now).map_err(|e| bad(e).of(&token, true))?;
                 (token, None)
             }
-            None => (Arc::new(self.verifier.verify(text, now).map_err(bad)?), Some(digest)),
+            None => {
+                let token = self.issuers.verify(text, believed, now).map_err(bad)?;
+                (Arc::new(token), Some(digest))
+            }
         };
         let revoked = mirror.is_some_and(|mirror| mirror.is_revoked(&token));
         let worth = match revoked {
@@ -220,20 +228,26 @@ impl Gateway {
 
     /// As [`Gateway::examine`], for the endpoints of our own.
     pub(super) fn examined(&self, text: &str, now: Timestamp) -> Result<Examined, Denial> {
-        let Holder { token, held, .. } = self.examine(text, now)?;
+        let Holder { token, held, .. } = self.examine(text, &Believed::default(), now)?;
         let scope = self.catalogue.scope(held);
         Ok(Examined { token, scope })
     }
 
     /// Whoever sends a request to an endpoint of our own with a bearer token.
     pub(super) fn bearer(&self, headers: &HeaderMap, now: Timestamp) -> Result<Examined, Denial> {
-        let holder = self.identify(headers, now)?.ok_or(Denial::new(Refusal::NoToken))?;
+        let holder = self
+            .identify(headers, &Believed::default(), now)?
+            .ok_or(Denial::new(Refusal::NoToken))?;
         Ok(Examined { scope: self.catalogue.scope(holder.held), token: holder.token })
     }
 
-    /// What the token is worth now: never more than its user and its client may still have.
+    /// What the token is worth now: never more than its user and its client may still have. One of an outside issuer carries no
+    /// more than that issuer may confer, and its users and clients are not ours.
     fn worth(&self, token: &VerifiedToken) -> Result<ScopeBits, Refusal> {
         let held = self.catalogue.bits(token.scope());
+        if token.is_outside() {
+            return Ok(held);
+        }
         let client = token.client_id().and_then(|client| self.holders.clients.get(client));
         let client = client.ok_or(Refusal::Token(Reason::Revoked))?;
         let subject = match token.subject().as_client() {
@@ -266,7 +280,7 @@ impl Gateway {
             (AccessRule::Public | AccessRule::Optional, _) => Ok(()),
             (AccessRule::Required(_), None) => Err(Denial::new(Refusal::NoToken).on(&route.id)),
             (AccessRule::Required(requirement), Some(holder)) => {
-                authorize(requirement, holder.token.subject(), holder.held).map_err(|wanted| {
+                authorize(requirement, holder.token.is_of_user(), holder.held).map_err(|wanted| {
                     Denial::new(Refusal::Scope(self.catalogue.scope(wanted)))
                         .on(&route.id)
                         .of(&holder.token, holder.fresh.is_none())

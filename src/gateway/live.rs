@@ -86,7 +86,7 @@ impl Live {
         let limits = config.login.limits;
         let gateway = build(config, &shared, 0)?;
         shared.throttle.set_limits(limits);
-        note_expiries(&gateway);
+        come_into_force(&gateway);
         Ok(Self {
             file: file.to_owned(),
             sources,
@@ -129,13 +129,15 @@ impl Live {
         let limits = config.login.limits;
         let gateway = build(config, &self.shared, generation)?;
         self.shared.throttle.set_limits(limits);
-        note_expiries(&gateway);
+        come_into_force(&gateway);
         self.current.store(Arc::new(gateway));
         Ok(loaded.warnings)
     }
 }
 
-fn note_expiries(gateway: &Gateway) {
+/// Tells what outlives the snapshots about the one that is about to be theirs.
+fn come_into_force(gateway: &Gateway) {
+    gateway.shared().issuer_keys.install(gateway.issuers().keys().cloned());
     let metrics = &gateway.shared().metrics;
     metrics.forget_key_expiries();
     for key in gateway.keys().iter() {

@@ -28,6 +28,7 @@ use crate::endpoints::{
     Endpoint, EndpointRequest, Served, discovery, introspect, revoke, token, userinfo,
 };
 use crate::grants::{Accounts, ClientRegistry, GrantServices, RefreshPolicy};
+use crate::issuers::{Issuers, KeyRegistry};
 use crate::keys::KeyRing;
 use crate::oauth::client::ClientId;
 use crate::oauth::scope::{Catalogue, ScopeBits};
@@ -59,6 +60,8 @@ pub struct Shared {
     pub state: Option<State>,
     /// Verified tokens, by digest and snapshot.
     pub cache: TokenCache,
+    /// The keys of the outside issuers.
+    pub issuer_keys: KeyRegistry,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// One line per request.
@@ -92,7 +95,8 @@ impl Shared {
         let cache = TokenCache::new(TOKEN_CACHE_ENTRIES);
         let throttle = Throttle::new(Limits::default());
         let log = AccessLog::start(log, Arc::clone(&metrics))?;
-        Ok(Self { clock, random, hashes, throttle, state: None, cache, metrics, log })
+        let issuer_keys = KeyRegistry::default();
+        Ok(Self { clock, random, hashes, throttle, state: None, cache, issuer_keys, metrics, log })
     }
 
     /// The same, with what outlives the process kept at this place.
@@ -139,7 +143,9 @@ pub struct Gateway {
     trusted_proxies: TrustedProxies,
     catalogue: Arc<Catalogue>,
     issuer: Arc<Issuer>,
+    /// Ourselves alone, for the endpoints of our own.
     verifier: Arc<Verifier>,
+    issuers: Arc<Issuers>,
     keys: Arc<KeyRing>,
     hosts: Arc<[Host]>,
     endpoints: Arc<[(String, Endpoint)]>,
@@ -210,6 +216,10 @@ impl Gateway {
         let endpoints: Vec<_> =
             paths.into_iter().filter_map(|(path, own)| Some((path?, own))).collect();
         let ring = &tokens.keys;
+        let verifier =
+            Verifier::new(&tokens.issuer, &tokens.audience, tokens.leeway, Arc::clone(ring));
+        let verifier = Arc::new(verifier);
+        let issuers = Issuers::new(Arc::clone(&verifier), tokens.accept, &shared.issuer_keys);
         Self {
             generation,
             mirror: shared.state.as_ref().map(|state| Arc::clone(state.mirror())),
@@ -222,12 +232,8 @@ impl Gateway {
                 tokens.lifetime,
                 Arc::clone(ring),
             )),
-            verifier: Arc::new(Verifier::new(
-                &tokens.issuer,
-                &tokens.audience,
-                tokens.leeway,
-                Arc::clone(ring),
-            )),
+            verifier,
+            issuers: Arc::new(issuers),
             keys: Arc::clone(ring),
             hosts: Arc::from(tokens.hosts),
             endpoints: Arc::from(endpoints),
@@ -312,6 +318,12 @@ impl Gateway {
     #[must_use]
     pub fn keys(&self) -> &KeyRing {
         &self.keys
+    }
+
+    /// Everybody whose tokens this snapshot can verify.
+    #[must_use]
+    pub fn issuers(&self) -> &Issuers {
+        &self.issuers
     }
 
     /// What outlives this snapshot.

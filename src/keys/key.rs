@@ -113,6 +113,15 @@ impl Key {
     }
 }
 
+/// Public keys are equal when they verify the same under the same name. A shared secret equals nothing, not even itself.
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.id, self.algorithm, self.until) == (&other.id, other.algorithm, other.until)
+            && self.public.is_some()
+            && self.public == other.public
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key")

@@ -9,9 +9,11 @@ mod generate;
 mod jwks;
 mod key;
 mod load;
+mod member;
 mod public;
 mod ring;
 mod rotation;
+mod set;
 #[cfg(test)]
 mod tests;
 
@@ -23,3 +25,4 @@ pub use key::{Key, KeyUse, MAX_KEY_ID_BYTES, SignError};
 pub use load::load;
 pub use ring::{KeyRing, KeyRingError};
 pub use rotation::{ListedKey, Pending, Rotation, RotationTerms, fresh_key_id, manifest, rotate};
+pub use set::{KeySet, MAX_SET_BYTES, MAX_SET_KEYS, SetError};

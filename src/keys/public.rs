@@ -112,7 +112,7 @@ fn kind_of(info: &SubjectPublicKeyInfo<'_>) -> Option<KeyKind> {
     }
 }
 
-fn without_leading_zeros(mut bytes: &[u8]) -> &[u8] {
+pub(super) fn without_leading_zeros(mut bytes: &[u8]) -> &[u8] {
     while let [0, rest @ ..] = bytes {
         bytes = rest;
     }

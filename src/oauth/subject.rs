@@ -2,7 +2,8 @@
 //!
 //! A [`Subject`] is header-safe by construction: visible ASCII without a comma, so that no upstream can read one value as
 //! two, and nothing ever needs trimming or escaping. People are `alice`; machine clients are `client:ID` (RFC 9068
-//! section 5: the two must not collide), so a user's name holds no colon.
+//! section 5: the two must not collide), so a user's name holds no colon. The subjects of an outside issuer begin with its
+//! prefix, `idp:alice`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use super::client::ClientId;
 /// The longest subject, in bytes.
 pub const MAX_SUBJECT_BYTES: usize = 256;
 
-/// Marks a machine client's subject (RFC 9068 section 5).
-const CLIENT_PREFIX: &str = "client:";
+/// What the subject of a machine client of ours begins with (RFC 9068 section 5); the rest is its client id.
+pub const CLIENT_PREFIX: &str = "client:";
 
 /// An identity that can stand in a header field as it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,10 +60,10 @@ impl Subject {
         self.0.strip_prefix(CLIENT_PREFIX)
     }
 
-    /// Whether this is a person: machine clients and subjects of outside issuers carry a prefix with a colon.
+    /// Whether this is no machine client of ours. Outside issuers have machines too, which only their tokens tell apart.
     #[must_use]
     pub fn is_user(&self) -> bool {
-        !self.0.contains(':')
+        !self.0.starts_with(CLIENT_PREFIX)
     }
 
     /// The identity as text.
@@ -137,5 +138,6 @@ mod tests {
         let id = ClientId::parse("a,b").unwrap();
         assert_eq!(Subject::client(&id), Err(SubjectError::Character));
         assert!(Subject::user("nightly").unwrap().is_user());
+        assert!(Subject::parse("idp:alice").unwrap().is_user());
     }
 }

@@ -1,6 +1,6 @@
 //! The numbers, in Prometheus' text format.
 //!
-//! Labels are route ids, reasons, grants, status classes, listeners and key ids: all of them from the configuration or
+//! Labels are route ids, reasons, grants, status classes, listeners, key ids and issuers: all of them from the configuration or
 //! from a closed list of ours. A method, a path, a host, a user or an address never is one, since whoever can choose a
 //! label's value can make as many series as he likes, and since metrics are read by more people than the access log.
 //! Every value lives in a registry of its own, not in the crate's global one, so that tests do not see each other.
@@ -131,6 +131,20 @@ impl Metrics {
         }
     }
 
+    /// Counts a fetch of the keys of this configured outside issuer.
+    pub fn issuer_fetched(&self, issuer: &str, ok: bool) {
+        self.series.issuer_key_fetches.with_label_values(&[issuer, outcome_name(ok)]).inc();
+    }
+
+    /// Notes how old the keys of the outside issuers are, and forgets those that are not named.
+    pub fn set_issuer_key_ages<'a>(&self, ages: impl IntoIterator<Item = (&'a str, Duration)>) {
+        self.series.issuer_keys_age.reset();
+        for (issuer, age) in ages {
+            let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+            self.series.issuer_keys_age.with_label_values(&[issuer]).set(seconds);
+        }
+    }
+
     /// Counts a lost line of the access log.
     pub fn log_dropped(&self) {
         self.series.access_log_dropped.inc();
@@ -231,6 +245,8 @@ mod tests {
         metrics.set_certificate_expiry("web", Timestamp::from_secs(2_000_000_000));
         metrics.set_key_expiry("2024-a", Timestamp::from_secs(u64::MAX));
         metrics.set_signing_key("2024-a", Some(Duration::from_secs(7)));
+        metrics.issuer_fetched("https://idp.example.com", true);
+        metrics.set_issuer_key_ages([("https://idp.example.com", Duration::from_secs(7))]);
         metrics
     }
 
@@ -259,7 +275,7 @@ mod tests {
                 assert!(known, "{line}");
             }
         }
-        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 23);
+        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 25);
         #[cfg(target_os = "linux")]
         assert!(types.contains_key("process_open_fds"));
     }
@@ -369,6 +385,8 @@ mod tests {
         let text = metrics.render(NOW);
         assert!(holds(&text, r#"portcullis_signing_key_age_seconds{key="2024-b"} 0"#));
         assert!(!text.contains(age), "only the key that signs now");
+        metrics.set_issuer_key_ages([]);
+        assert!(!metrics.render(NOW).contains("issuer_keys_age_seconds{"));
         metrics.forget_key_expiries();
         assert!(!metrics.render(NOW).contains("key_expiry_timestamp_seconds{"));
     }

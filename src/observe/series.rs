@@ -38,6 +38,8 @@ pub(super) struct Series {
     pub(super) key_expiry: IntGaugeVec,
     pub(super) signing_key_age: IntGaugeVec,
     pub(super) access_log_dropped: IntCounter,
+    pub(super) issuer_keys_age: IntGaugeVec,
+    pub(super) issuer_key_fetches: IntCounterVec,
     pub(super) refreshes: IntCounterVec,
     pub(super) state_writes: Histogram,
     pub(super) state_age: Gauge,
@@ -149,6 +151,18 @@ impl Series {
                 own,
                 "access_log_dropped_total",
                 "Access log lines lost because their reader was too slow or failed.",
+            )?,
+            issuer_keys_age: gauges(
+                own,
+                "issuer_keys_age_seconds",
+                "How long ago the keys of an outside issuer were fetched; absent while there are none.",
+                "issuer",
+            )?,
+            issuer_key_fetches: counters(
+                own,
+                "issuer_key_fetches_total",
+                "Fetches of the keys of an outside issuer by outcome.",
+                &["issuer", "outcome"],
             )?,
             refreshes: counters(
                 own,

@@ -14,6 +14,7 @@ use pingora::protocols::http::ServerSession;
 
 use crate::gateway::Shared;
 use crate::gateway::live::Live;
+use crate::issuers::IssuerKeys;
 use crate::observe::metrics::{self, Gauges};
 use crate::state::State;
 
@@ -31,6 +32,17 @@ impl Admin {
         self.shared.metrics.set_signing_key(key.id(), key.age(now));
     }
 
+    fn issuers(&self) -> Arc<[Arc<IssuerKeys>]> {
+        self.shared.issuer_keys.current()
+    }
+
+    /// One line for each issuer without whose keys nobody is ready.
+    fn missed(&self) -> String {
+        let issuers = self.issuers();
+        let missed = issuers.iter().filter(|keys| keys.are_missed()).filter_map(|keys| keys.plan());
+        missed.map(|plan| format!("no keys yet of {}\n", plan.issuer)).collect()
+    }
+
     fn answer(&self, method: &Method, path: &[u8]) -> (StatusCode, &'static str, String) {
         let text = |status, body: &str| (status, "text/plain; charset=utf-8", body.to_owned());
         if method != Method::GET && method != Method::HEAD {
@@ -46,6 +58,11 @@ impl Admin {
                     revocations: mirror.map_or(0, |mirror| mirror.revocations()),
                     state_age: mirror.and_then(|mirror| mirror.age()),
                 };
+                let (issuers, instant) = (self.issuers(), self.shared.clock.instant());
+                let ages = issuers
+                    .iter()
+                    .filter_map(|keys| Some((&*keys.plan()?.issuer, keys.age(instant)?)));
+                self.shared.metrics.set_issuer_key_ages(ages);
                 (StatusCode::OK, metrics::CONTENT_TYPE, self.shared.metrics.render(now))
             }
             b"/healthz" => text(StatusCode::OK, "ok\n"),
@@ -55,7 +72,10 @@ impl Admin {
             b"/readyz" if self.shared.state.as_ref().is_some_and(|s| !s.mirror().is_current()) => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the state store does not answer\n")
             }
-            b"/readyz" => text(StatusCode::OK, "ok\n"),
+            b"/readyz" => match self.missed() {
+                missed if missed.is_empty() => text(StatusCode::OK, "ok\n"),
+                missed => text(StatusCode::SERVICE_UNAVAILABLE, &missed),
+            },
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }

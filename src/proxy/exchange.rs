@@ -136,7 +136,7 @@ impl Exchange {
                 if let Some(token) = denial.token() {
                     record.subject = Some(token.subject().as_str());
                     record.client_id = token.client_id().map(|id| id.as_str());
-                    record.token_id = Some(token.token_id());
+                    record.token_id = token.token_id().map(|id| &**id);
                     record.cached = Some(denial.cached());
                 }
             }

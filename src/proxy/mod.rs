@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use crate::config;
 use crate::gateway::Shared;
 use crate::gateway::live::Live;
+use crate::issuers::tend;
 use crate::proxy::admin::Admin;
 use crate::proxy::filter::EdgeProxy;
 use crate::proxy::listener::{Listener, told};
@@ -162,6 +163,12 @@ impl Server {
         if let Some((listener, admin, guests)) = self.admin {
             operator.spawn(listener.serve(admin, guests, never));
         }
+        let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.shared.metrics));
+        operator.spawn(async move {
+            let clock = Arc::clone(&shared.clock);
+            let observer = Arc::new(move |issuer: &str, ok| metrics.issuer_fetched(issuer, ok));
+            tend(&shared.issuer_keys, clock, observer).await;
+        });
         told(&mut shutdown).await;
         self.draining.store(true, Ordering::Release);
         // Only now: who finds a listener closed must find that /readyz says so.

@@ -4,6 +4,7 @@
 //! there the stricter one must win, or the operator must say more.
 
 use crate::route::host::HostPattern;
+use crate::route::rule::AccessRule;
 use crate::route::table::Route;
 
 /// A remark on two routes, by their positions.
@@ -80,7 +81,11 @@ fn between(first: &Route, second: &Route) -> Option<(FindingKind, bool)> {
         (false, first_is_narrower) => first_is_narrower,
     };
     let (winner, loser) = if first_wins { (first, second) } else { (second, first) };
-    (!winner.rule.implies(loser.rule)).then_some((FindingKind::WeakerOverlap, first_wins))
+    // Nobody is believed where no token is looked at.
+    let is_public = [winner, loser].iter().any(|route| route.rule == AccessRule::Public);
+    let implies =
+        winner.rule.implies(loser.rule) && (is_public || winner.believed.implies(&loser.believed));
+    (!implies).then_some((FindingKind::WeakerOverlap, first_wins))
 }
 
 fn hosts_meet(a: &HostPattern, b: &HostPattern) -> bool {

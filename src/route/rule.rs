@@ -1,4 +1,7 @@
-//! What a route demands of whoever wants through.
+//! What a route demands of whoever wants through, and whose word it takes for who that is.
+
+use std::fmt;
+use std::sync::Arc;
 
 use crate::oauth::scope::ScopeBits;
 
@@ -22,6 +25,60 @@ pub enum Requirement {
     All(ScopeBits),
     /// At least one of these scopes.
     Any(ScopeBits),
+}
+
+/// Whose tokens a route believes. A route that says nothing believes our own only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Believed {
+    own: bool,
+    outside: Arc<[Arc<str>]>,
+}
+
+impl Default for Believed {
+    fn default() -> Self {
+        Self { own: true, outside: Arc::from([]) }
+    }
+}
+
+impl Believed {
+    /// Our own tokens or not, and those of these outside issuers.
+    #[must_use]
+    pub fn new(own: bool, outside: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Self { own, outside: outside.into_iter().collect() }
+    }
+
+    /// Whether it believes our own tokens.
+    #[must_use]
+    pub const fn own(&self) -> bool {
+        self.own
+    }
+
+    /// Whether it believes this outside issuer.
+    #[must_use]
+    pub fn outside(&self, issuer: &str) -> bool {
+        self.outside.iter().any(|own| **own == *issuer)
+    }
+
+    /// Whether it believes nobody whom the other does not.
+    #[must_use]
+    pub fn implies(&self, other: &Self) -> bool {
+        (!self.own || other.own) && self.outside.iter().all(|issuer| other.outside(issuer))
+    }
+}
+
+impl fmt::Display for Believed {
+    /// As the configuration names them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let own = self.own.then_some("self");
+        let names = own.into_iter().chain(self.outside.iter().map(|issuer| &**issuer));
+        for (position, name) in names.enumerate() {
+            if position > 0 {
+                f.write_str(", ")?;
+            }
+            f.write_str(name)?;
+        }
+        Ok(())
+    }
 }
 
 impl AccessRule {
@@ -58,6 +115,28 @@ impl Requirement {
 mod tests {
     use super::*;
     use crate::oauth::scope::{Catalogue, Scope};
+
+    #[test]
+    fn whoever_believes_more_issuers_lets_more_through() {
+        let believed = |own, outside: &[&str]| {
+            Believed::new(own, outside.iter().map(|issuer| Arc::from(*issuer)))
+        };
+        let ours = Believed::default();
+        assert_eq!(ours, believed(true, &[]));
+        assert!(ours.own() && !ours.outside("a"));
+        assert_eq!(believed(true, &["a", "b"]).to_string(), "self, a, b");
+        for (own, other, expected) in [
+            (&ours, &ours, true),
+            (&ours, &believed(true, &["a"]), true),
+            (&believed(true, &["a"]), &ours, false),
+            (&believed(false, &["a"]), &ours, false),
+            (&ours, &believed(false, &["a"]), false),
+            (&believed(false, &["a"]), &believed(true, &["b", "a"]), true),
+            (&believed(false, &["a", "b"]), &believed(true, &["a"]), false),
+        ] {
+            assert_eq!(own.implies(other), expected, "{own:?} {other:?}");
+        }
+    }
 
     #[test]
     fn a_rule_is_weaker_when_it_lets_through_what_the_other_refuses() {

@@ -12,7 +12,7 @@ use http::Method;
 use crate::route::host::HostPattern;
 use crate::route::method::MethodSet;
 use crate::route::pattern::{PathPattern, Segment};
-use crate::route::rule::AccessRule;
+use crate::route::rule::{AccessRule, Believed};
 use crate::route::upstream::Upstream;
 
 /// One route.
@@ -28,6 +28,8 @@ pub struct Route {
     pub methods: MethodSet,
     /// What it demands.
     pub rule: AccessRule,
+    /// Whose tokens it believes.
+    pub believed: Believed,
     /// Where it leads.
     pub upstream: Arc<Upstream>,
 }
@@ -216,6 +218,7 @@ pub(crate) mod tests {
             path: PathPattern::parse(path).unwrap(),
             methods,
             rule,
+            believed: Believed::default(),
             upstream: Arc::new(Upstream::new("app", vec![], timeouts, PathAllowances::default())),
         }
     }

@@ -119,7 +119,7 @@ impl Mirror {
     #[must_use]
     pub fn is_revoked(&self, token: &VerifiedToken) -> bool {
         let family = token.family();
-        self.tokens.contains_key(&**token.token_id())
+        token.token_id().is_some_and(|id| self.tokens.contains_key(&**id))
             || family.is_some_and(|family| self.families.contains_key(&**family))
             || self.revoked_up_to(token.subject()).is_some_and(|at| token.issued_at() <= at)
     }

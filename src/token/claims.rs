@@ -12,7 +12,7 @@ use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 
 /// The longest token id, in bytes.
-const MAX_TOKEN_ID_BYTES: usize = 128;
+pub(super) const MAX_TOKEN_ID_BYTES: usize = 128;
 
 /// Claims of the right types. Times, issuer and audience are not judged yet.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ fn optional_id(
 }
 
 /// One text, or a list of texts and nothing else (RFC 7519 section 4.1.3).
-fn audience(value: &Value<'_>) -> Option<Vec<String>> {
+pub(super) fn audience(value: &Value<'_>) -> Option<Vec<String>> {
     match value {
         Value::String(text) => Some(vec![text.to_string()]),
         Value::Array(items) => items
@@ -111,7 +111,7 @@ fn audience(value: &Value<'_>) -> Option<Vec<String>> {
 }
 
 /// A whole number of seconds up to [`Timestamp::MAX`]. RFC 7519 also allows fractions; we never issue them.
-fn time(
+pub(super) fn time(
     claims: &Object<'_>,
     name: &str,
     wrong: &'static str,

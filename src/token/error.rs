@@ -20,10 +20,13 @@ pub enum VerifyError {
     /// It names a key whose `until` is past.
     #[error("the token names a key that is retired")]
     RetiredKey,
+    /// It is of an outside issuer whose keys never came, or came too long ago.
+    #[error("the keys of the token's issuer are not known")]
+    KeysUnavailable,
     /// The signature is not the key's.
     #[error("the signature does not verify")]
     BadSignature,
-    /// `iss` is not exactly ours.
+    /// `iss` is not exactly ours, or one that the route does not believe.
     #[error("the token is of another issuer")]
     WrongIssuer,
     /// `aud` does not contain ours.
@@ -45,6 +48,7 @@ impl VerifyError {
             Self::Malformed(_) => Reason::MalformedToken,
             Self::WrongType | Self::WrongAlgorithm => Reason::WrongType,
             Self::UnknownKey | Self::RetiredKey => Reason::UnknownKey,
+            Self::KeysUnavailable => Reason::KeysUnavailable,
             Self::BadSignature => Reason::BadSignature,
             Self::WrongIssuer => Reason::WrongIssuer,
             Self::WrongAudience => Reason::WrongAudience,

@@ -43,9 +43,14 @@ impl<'a> Compact<'a> {
         Ok(Self { header, message, signature, payload })
     }
 
+    /// The payload before anything is proven, for whoever must know whose keys to ask.
+    pub(super) fn unproven_payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// Checks the signature with this key, by this key's algorithm, which the header must name too.
     ///
-    /// Gives the payload, so that nobody can read it unverified.
+    /// Gives the payload, so that nobody takes it for verified before it is.
     pub(super) fn check_signature(&self, key: &Key) -> Result<&[u8], VerifyError> {
         if self.header.algorithm != key.algorithm().name() {
             return Err(VerifyError::WrongAlgorithm);
@@ -61,7 +66,20 @@ impl<'a> Compact<'a> {
 pub(super) struct Header {
     algorithm: String,
     key_id: Option<String>,
-    is_access_token: bool,
+    typ: Typ,
+}
+
+/// What `typ` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Typ {
+    /// `at+jwt`.
+    AccessToken,
+    /// `JWT`.
+    Jwt,
+    /// There is none.
+    Absent,
+    /// Anything else.
+    Other,
 }
 
 impl Header {
@@ -82,8 +100,12 @@ impl Header {
             Some(Value::String(id)) => Some(id.to_string()),
             Some(_) => return Err(VerifyError::Malformed("its `kid` is no text")),
         };
-        let is_access_token = object.text("typ").is_some_and(is_access_token_type);
-        Ok(Self { algorithm, key_id, is_access_token })
+        let typ = match object.member("typ") {
+            None => Typ::Absent,
+            Some(Value::String(text)) => Typ::of(text),
+            Some(_) => Typ::Other,
+        };
+        Ok(Self { algorithm, key_id, typ })
     }
 
     /// The key that the token names.
@@ -91,15 +113,37 @@ impl Header {
         self.key_id.as_deref()
     }
 
+    /// The algorithm that the token names; which one is used is decided by the key.
+    pub(super) fn algorithm(&self) -> &str {
+        &self.algorithm
+    }
+
+    /// What the token calls itself.
+    pub(super) const fn typ(&self) -> Typ {
+        self.typ
+    }
+
     /// Whether `typ` says so (RFC 9068 section 2.1).
     pub(super) const fn is_access_token(&self) -> bool {
-        self.is_access_token
+        matches!(self.typ, Typ::AccessToken)
     }
 }
 
-/// RFC 9068 section 4: `at+jwt`, or spelled out as a media type; media types have no case (RFC 7515 section 4.1.9).
-fn is_access_token_type(text: &str) -> bool {
-    text.eq_ignore_ascii_case("at+jwt") || text.eq_ignore_ascii_case("application/at+jwt")
+impl Typ {
+    /// RFC 9068 section 4: `at+jwt`, or spelled out as a media type; media types have no case (RFC 7515 section 4.1.9).
+    fn of(text: &str) -> Self {
+        let is = |name: &str| {
+            let long = text.get(.."application/".len());
+            let long = long.filter(|own| own.eq_ignore_ascii_case("application/"));
+            let short = long.and_then(|own| text.get(own.len()..)).unwrap_or(text);
+            short.eq_ignore_ascii_case(name)
+        };
+        match (is("at+jwt"), is("jwt")) {
+            (true, _) => Self::AccessToken,
+            (_, true) => Self::Jwt,
+            (false, false) => Self::Other,
+        }
+    }
 }
 
 fn decode(segment: &str) -> Result<Vec<u8>, VerifyError> {

@@ -1,6 +1,7 @@
-//! Our access tokens: JWTs in the profile of RFC 9068. Issue them, verify them, remember what was verified.
+//! Our access tokens: JWTs in the profile of RFC 9068. Issue them, verify them, remember what was verified. And those of
+//! outside issuers, which are only verified.
 //!
-//! [`VerifiedToken`] is made only by [`Verifier`]. Whether its user still exists, and which scopes a route wants, is asked
+//! [`VerifiedToken`] is made only by [`Verifier`] and [`OutsidePolicy`]. Whether its user still exists, and which scopes a route wants, is asked
 //! above (`access`), on every request, whether the token was verified now or found in the [`TokenCache`].
 
 mod cache;
@@ -10,6 +11,7 @@ pub mod inspect;
 mod issuer;
 mod json;
 mod jws;
+mod outside;
 #[cfg(test)]
 mod tests;
 mod verifier;
@@ -17,4 +19,8 @@ mod verifier;
 pub use cache::{TokenCache, TokenDigest};
 pub use error::VerifyError;
 pub use issuer::{AccessToken, Content, IssueError, Issuer};
+pub use outside::{
+    OutsidePolicy, PrefixError, SCOPE_CLAIMS, SUBJECT_CLAIM, SubjectPrefix, TokenType,
+    claimed_issuer,
+};
 pub use verifier::{VerifiedToken, Verifier};

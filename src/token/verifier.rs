@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::VerifyError;
 use super::claims::Claims;
 use super::jws::Compact;
+use super::outside::Outside;
 use crate::clock::Timestamp;
 use crate::keys::{Key, KeyRing};
 use crate::oauth::client::ClientId;
@@ -52,16 +53,17 @@ impl Verifier {
             issuer: Arc::clone(&self.issuer),
             key_id: Arc::clone(key.id()),
             subject: claims.subject,
-            client_id: claims.client_id,
-            token_id: claims.token_id,
+            client_id: Some(claims.client_id),
+            token_id: Some(claims.token_id),
             scope: claims.scope,
             family: claims.family,
             credential: claims.credential,
             issued_at: claims.issued_at,
             expires_at: claims.expires_at,
             starts_at: claims.not_before.map_or(claims.issued_at, |at| at.max(claims.issued_at)),
+            outside: None,
         };
-        self.check_times(&token, now)?;
+        check_times(&token, self.leeway, now)?;
         Ok(token)
     }
 
@@ -72,7 +74,7 @@ impl Verifier {
     /// [`VerifyError`] when it would not be verified any more.
     pub fn recheck(&self, token: &VerifiedToken, now: Timestamp) -> Result<(), VerifyError> {
         self.key(&token.key_id, now)?;
-        self.check_times(token, now)
+        check_times(token, self.leeway, now)
     }
 
     fn key(&self, id: &str, now: Timestamp) -> Result<&Key, VerifyError> {
@@ -82,34 +84,40 @@ impl Verifier {
         }
         Ok(key)
     }
+}
 
-    fn check_times(&self, token: &VerifiedToken, now: Timestamp) -> Result<(), VerifyError> {
-        // RFC 7519 section 4.1.4: valid *before* `exp`, not at it.
-        if now >= token.expires_at.plus(self.leeway) {
-            return Err(VerifyError::Expired);
-        }
-        if now.plus(self.leeway) < token.starts_at {
-            return Err(VerifyError::NotYetValid);
-        }
-        Ok(())
+pub(super) fn check_times(
+    token: &VerifiedToken,
+    leeway: Duration,
+    now: Timestamp,
+) -> Result<(), VerifyError> {
+    // RFC 7519 section 4.1.4: valid *before* `exp`, not at it.
+    if now >= token.expires_at.plus(leeway) {
+        return Err(VerifyError::Expired);
     }
+    if now.plus(leeway) < token.starts_at {
+        return Err(VerifyError::NotYetValid);
+    }
+    Ok(())
 }
 
 /// The proof that a token was verified. There is no other way to make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedToken {
-    issuer: Arc<str>,
-    key_id: Arc<str>,
-    subject: Subject,
-    client_id: ClientId,
-    token_id: Arc<str>,
-    scope: Scope,
-    family: Option<Arc<str>>,
-    credential: Option<Arc<str>>,
-    issued_at: Timestamp,
-    expires_at: Timestamp,
+    pub(super) issuer: Arc<str>,
+    pub(super) key_id: Arc<str>,
+    pub(super) subject: Subject,
+    pub(super) client_id: Option<ClientId>,
+    pub(super) token_id: Option<Arc<str>>,
+    pub(super) scope: Scope,
+    pub(super) family: Option<Arc<str>>,
+    pub(super) credential: Option<Arc<str>>,
+    pub(super) issued_at: Timestamp,
+    pub(super) expires_at: Timestamp,
     /// The later of `nbf` and `iat`.
-    starts_at: Timestamp,
+    pub(super) starts_at: Timestamp,
+    /// Set when an outside issuer issued it.
+    pub(super) outside: Option<Outside>,
 }
 
 impl VerifiedToken {
@@ -119,16 +127,37 @@ impl VerifiedToken {
         &self.subject
     }
 
-    /// The client it was issued to; our own tokens always name one (RFC 9068 section 2.2).
+    /// Whether an outside issuer issued it: then its subject, client and id mean nothing to our own users, clients and lists.
     #[must_use]
-    pub const fn client_id(&self) -> Option<&ClientId> {
-        Some(&self.client_id)
+    pub const fn is_outside(&self) -> bool {
+        self.outside.is_some()
     }
 
-    /// Its id (`jti`), by which it is logged and revoked.
+    /// Whether it speaks for a person, and not for a client itself.
     #[must_use]
-    pub const fn token_id(&self) -> &Arc<str> {
-        &self.token_id
+    pub fn is_of_user(&self) -> bool {
+        self.subject.is_user() && self.outside.as_ref().is_none_or(|outside| !outside.machine)
+    }
+
+    /// The client it was issued to, by the name that its issuer has for it; our own tokens always name one (RFC 9068 section
+    /// 2.2).
+    #[must_use]
+    pub const fn client_id(&self) -> Option<&ClientId> {
+        self.client_id.as_ref()
+    }
+
+    /// The client for whoever does not look at the issuer: with the prefix of an outside one, like its subjects.
+    #[must_use]
+    pub fn client_name(&self) -> Option<String> {
+        let client = self.client_id.as_ref()?;
+        let prefix = self.outside.as_ref().map_or("", |outside| outside.prefix.as_str());
+        Some(format!("{prefix}{client}"))
+    }
+
+    /// Its id (`jti`), by which it is logged and revoked; our own tokens always have one.
+    #[must_use]
+    pub const fn token_id(&self) -> Option<&Arc<str>> {
+        self.token_id.as_ref()
     }
 
     /// What it may be used for; empty when the token says nothing readable.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["clock", "random", "secret", "answer", "reason", "oauth"],
     &["keys", "route"],
-    &["token", "users", "throttle", "state"],
+    &["token", "users", "issuers", "throttle", "state"],
     &["access", "grants"],
     &["endpoints", "observe", "config"],
     &["gateway"],

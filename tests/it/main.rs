@@ -20,6 +20,9 @@ mod floors;
 // Example configurations, README, unit file.
 mod shipped_files;
 
+// Tokens of other issuers, and their keys.
+#[cfg(feature = "proxy")]
+mod issuers;
 // RFC 6750: every challenge, and what never passes.
 #[cfg(feature = "proxy")]
 mod bearer;

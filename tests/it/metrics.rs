@@ -22,7 +22,8 @@ async fn observed(builder: EdgeBuilder) -> (Edge, Captured) {
     (builder.with(ADMIN).log_to(&log).start().await, log)
 }
 
-async fn admin(edge: &Edge, method: &str, path: &str) -> Response {
+/// Asks the operator's listener.
+pub(crate) async fn admin(edge: &Edge, method: &str, path: &str) -> Response {
     let request = format!("{method} {path} HTTP/1.1\r\nHost: admin\r\n\r\n");
     Wire::connect(edge.admin.unwrap()).await.ask(request).await
 }
@@ -33,7 +34,7 @@ pub(crate) async fn metrics(edge: &Edge) -> String {
 }
 
 /// The value of a series, which must be there.
-fn value(metrics: &str, series: &str) -> f64 {
+pub(crate) fn value(metrics: &str, series: &str) -> f64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {series} in\n{metrics}")).parse().unwrap()
 }
@@ -214,9 +215,15 @@ async fn every_reason_is_the_same_in_the_log_and_the_metrics() {
         [Reason::UpstreamUnreachable, Reason::UpstreamTimeout, Reason::PlaintextRefused]
             .map(|r| (r, ())),
     );
-    // They need a store that is gone for minutes, a flood of logins, and a bug of ours.
+    // They need an outside issuer (see `issuers`), a store that is gone for minutes, a flood of logins, and a bug of ours.
     let rest: Vec<_> = Reason::ALL.into_iter().filter(|own| !found.contains_key(own)).collect();
-    assert_eq!(rest, [Reason::StateUnavailable, Reason::Throttled, Reason::InternalError]);
+    let elsewhere = [
+        Reason::KeysUnavailable,
+        Reason::StateUnavailable,
+        Reason::Throttled,
+        Reason::InternalError,
+    ];
+    assert_eq!(rest, elsewhere);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! Each section has its own file. None of them stops at a mistake: what cannot be built is noted and left out, and the
 //! configuration as a whole is given up at the end if anything was noted.
 
+mod accept;
 mod clients;
 mod identity;
 mod key_folder;
@@ -57,11 +58,11 @@ pub(super) fn compile(
     let identity = identity::compile(compiler, raw.identity.as_ref());
     let users_in_state = raw.users.as_ref().is_some_and(|users| users.database == Some(true));
     let state = state::compile(compiler, raw.state.as_ref(), users_in_state);
-    let tokens = tokens::compile(compiler, raw.tokens.as_ref());
+    let (tokens, issuers) = tokens::compile(compiler, raw.tokens.as_ref(), &mut scopes);
     let users = users::compile(compiler, raw.users.as_ref(), &mut scopes);
     let clients = clients::compile(compiler, raw.clients.as_ref(), &mut scopes);
     let upstreams = upstreams::compile(compiler, raw.upstreams.as_ref());
-    let routes = routes::compile(compiler, raw.routes.as_ref(), &upstreams, &mut scopes);
+    let routes = routes::compile(compiler, raw.routes.as_ref(), &upstreams, &issuers, &mut scopes);
     if let Some(tokens) = &tokens {
         tokens::warn_of_shadows(compiler, tokens, &routes);
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Compiler;
+use super::accept::IssuerNames;
 use super::scopes::Scopes;
 use super::upstreams::Upstreams;
 use super::values::{Names, items};
@@ -16,7 +17,7 @@ use crate::route::host::HostPattern;
 use crate::route::method::MethodSet;
 use crate::route::overlap::{Finding, FindingKind, findings};
 use crate::route::pattern::PathPattern;
-use crate::route::rule::{AccessRule, Requirement};
+use crate::route::rule::{AccessRule, Believed, Requirement};
 use crate::route::table::{Route, RouteTable};
 use crate::route::upstream::{PathAllowances, Timeouts, Upstream};
 
@@ -29,6 +30,14 @@ struct Candidate {
     place: Place,
     route: Route,
     complete: bool,
+}
+
+impl Candidate {
+    fn believing(mut self, believed: Option<Believed>) -> Self {
+        self.complete &= believed.is_some();
+        self.route.believed = believed.unwrap_or_default();
+        self
+    }
 }
 
 impl Routes {
@@ -46,6 +55,7 @@ pub(super) fn compile(
     compiler: &mut Compiler<'_>,
     raw: Option<&List<RawRoute>>,
     upstreams: &Upstreams,
+    issuers: &IssuerNames,
     scopes: &mut Scopes,
 ) -> Routes {
     let root = Place::default().key("routes");
@@ -54,17 +64,61 @@ pub(super) fn compile(
     }
     let mut ids = Names::default();
     let mut used = BTreeSet::new();
+    let mut named = BTreeSet::new();
     let mut routes = Vec::new();
     for (place, raw) in items(raw, &root) {
         used.extend(raw.upstream.clone());
-        routes.extend(route(compiler, &place, raw, upstreams, &mut ids, scopes));
+        let believed = believed(compiler, &place.key("issuers"), raw, issuers, &mut named);
+        let route = route(compiler, &place, raw, upstreams, &mut ids, scopes);
+        routes.extend(route.map(|candidate| candidate.believing(believed)));
     }
     for name in upstreams.keys().filter(|name| !used.contains(*name)) {
         let place = Place::default().key("upstreams").key(name);
         compiler.document.warn(&place, "no route leads here", None);
     }
+    for issuer in issuers.outside.iter().filter(|issuer| !named.contains(*issuer)) {
+        let place = Place::default().key("tokens").key("accept");
+        let message = format!("no route believes {}", quoted(issuer));
+        compiler.document.warn(&place, message, Some("name it under `issuers` of a route"));
+    }
     compare(compiler, &routes);
     Routes(routes)
+}
+
+/// Whose tokens the route believes. Whatever is unclear yields nothing, never our own issuer.
+fn believed(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: &RawRoute,
+    issuers: &IssuerNames,
+    named: &mut BTreeSet<String>,
+) -> Option<Believed> {
+    let Some(list) = &raw.issuers else {
+        return (!compiler.document.has(place)).then(Believed::default);
+    };
+    if raw.auth.as_deref() == Some("public") {
+        let message = "no token is looked at on a route with `auth: public`";
+        compiler.document.error(place, message);
+    }
+    if list.is_empty() {
+        let hint = Some("leave the key out to believe our own tokens".to_owned());
+        compiler.document.error_with(place, "a route that believes nobody is closed", hint);
+    }
+    let (mut own, mut outside) = (false, BTreeSet::new());
+    for (place, name) in items(Some(list), place) {
+        if name == "self" || *name == issuers.own {
+            own = true;
+        } else if issuers.outside.iter().any(|known| known == name) {
+            outside.insert(Arc::from(name.as_str()));
+            named.insert(name.clone());
+        } else {
+            let known = issuers.outside.iter().chain(["self"]);
+            let hint = suggestion(name, known);
+            let message = format!("{} is no issuer of `tokens.accept`", quoted(name));
+            compiler.document.error_with(&place, message, hint);
+        }
+    }
+    (own || !outside.is_empty()).then(|| Believed::new(own, outside))
 }
 
 fn route(
@@ -88,7 +142,9 @@ fn route(
             Timeouts { connect: Duration::ZERO, read: Duration::ZERO, idle: Duration::ZERO };
         Arc::new(Upstream::new("", Vec::new(), timeouts, PathAllowances::default()))
     });
-    let route = Route { id: id?, host: host?, path: path?, methods: methods?, rule, upstream };
+    let (id, host, path, methods) = (id?, host?, path?, methods?);
+    let believed = Believed::default();
+    let route = Route { id, host, path, methods, rule, believed, upstream };
     Some(Candidate { place: place.clone(), route, complete })
 }
 

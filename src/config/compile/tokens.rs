@@ -1,5 +1,5 @@
 //! Tokens: who we are to those who read them, how long they live, and where the own endpoints are. The keys are in `keys`
-//! and `key_folder`.
+//! and `key_folder`, other issuers in `accept`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,11 @@ use std::time::Duration;
 use http::Uri;
 
 use super::Compiler;
+use super::accept::{self, IssuerNames, Ours};
 use super::key_folder;
 use super::keys::{self, Terms};
 use super::routes::Routes;
+use super::scopes::Scopes;
 use super::state;
 use super::values::{duration, items};
 use crate::config::document::Document;
@@ -30,9 +32,16 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const MAX_REFRESH: Duration = Duration::from_secs(366 * 24 * 3600);
 const MAX_GRACE: Duration = Duration::from_secs(60);
 
-pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawTokens>) -> Option<Tokens> {
+/// The tokens, and who may be named as their issuer.
+pub(super) fn compile(
+    compiler: &mut Compiler<'_>,
+    raw: Option<&RawTokens>,
+    scopes: &mut Scopes,
+) -> (Option<Tokens>, IssuerNames) {
     let root = Place::default().key("tokens");
-    let raw = compiler.document.require(raw, &root)?;
+    let Some(raw) = compiler.document.require(raw, &root) else {
+        return (None, IssuerNames::default());
+    };
     let issuer = issuer(compiler, &root.key("issuer"), raw.issuer.as_deref());
     let audience = audience(compiler, &root.key("audience"), raw.audience.as_deref());
     let (lifetime, leeway) = times(compiler, &root.key("access"), raw.access.as_ref());
@@ -41,16 +50,27 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawTokens>) -> O
     let at = root.key("endpoints");
     let endpoints = endpoints(compiler, &at, raw.endpoints.as_ref(), issuer.as_deref());
     let keys = ring(compiler, &root, raw, lifetime.saturating_add(leeway));
-    Some(Tokens {
-        issuer: issuer?,
-        audience: audience?,
-        hosts,
-        lifetime,
-        leeway,
-        refresh,
-        keys: Arc::new(keys?),
-        endpoints,
-    })
+    let ours = Ours { issuer: issuer.as_deref(), leeway };
+    let (accept, names) =
+        accept::compile(compiler, &root.key("accept"), raw.accept.as_ref(), &ours, scopes);
+    let tokens = match (issuer, audience, keys) {
+        (Some(issuer), Some(audience), Some(keys)) => {
+            let keys = Arc::new(keys);
+            Some(Tokens {
+                issuer,
+                audience,
+                hosts,
+                lifetime,
+                leeway,
+                refresh,
+                keys,
+                endpoints,
+                accept,
+            })
+        }
+        _ => None,
+    };
+    (tokens, names)
 }
 
 fn refresh(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawRefresh>) -> RefreshPolicy {
@@ -131,17 +151,20 @@ fn whole_seconds(
 }
 
 /// RFC 8414 section 2: an https URL without query and fragment. Plain http is for trying it out on one's own machine.
-fn issuer(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option<String> {
+pub(super) fn issuer(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&str>,
+) -> Option<String> {
     let text = compiler.document.require(raw, place)?;
     let uri = text.parse::<Uri>().ok();
     let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-    let loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
     let clean = text.bytes().all(|b| b.is_ascii_graphic() && !b"?#@\"\\".contains(&b));
     let accepted = clean
         && !host.is_empty()
         && match uri.as_ref().and_then(Uri::scheme_str) {
             Some("https") => true,
-            Some("http") => loopback,
+            Some("http") => is_loopback(host),
             _ => false,
         };
     if !accepted {
@@ -153,7 +176,16 @@ fn issuer(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Opti
     Some(text.to_owned())
 }
 
-fn audience(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option<String> {
+/// Whether a host is this machine, by its usual names.
+pub(super) fn is_loopback(host: &str) -> bool {
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+pub(super) fn audience(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&str>,
+) -> Option<String> {
     let text = compiler.document.require(raw, place)?;
     if text.is_empty() || text.len() > 256 || !text.bytes().all(|b| b.is_ascii_graphic()) {
         compiler.document.error(place, "an audience has 1 to 256 characters of visible ASCII");

@@ -54,6 +54,7 @@ pub(crate) fn edge() -> EdgeBuilder {
         listener: "{ address: '127.0.0.1:0' }".to_owned(),
         issuer: format!("https://{HOST}"),
         tokens: String::new(),
+        accept: String::new(),
         more: String::new(),
         upstream: String::new(),
         state: None,
@@ -70,6 +71,7 @@ pub(crate) struct EdgeBuilder {
     listener: String,
     issuer: String,
     tokens: String,
+    accept: String,
     more: String,
     upstream: String,
     state: Option<String>,
@@ -104,6 +106,12 @@ impl EdgeBuilder {
     /// Other routes, as items of the list.
     pub(crate) fn routes(mut self, routes: &str) -> Self {
         self.routes = routes.to_owned();
+        self
+    }
+
+    /// Outside issuers, as items of the list.
+    pub(crate) fn accept(mut self, yaml: &str) -> Self {
+        self.accept = yaml.to_owned();
         self
     }
 
@@ -199,7 +207,9 @@ impl EdgeBuilder {
     }
 
     fn yaml(&self, upstream: SocketAddr) -> String {
-        let Self { routes, listener, issuer, tokens, more, upstream: upstream_more, .. } = self;
+        let Self {
+            routes, listener, issuer, tokens, accept, more, upstream: upstream_more, ..
+        } = self;
         let grace = self.grace;
         let digest = vault_digest();
         let (state, grants) = match &self.state {
@@ -215,6 +225,7 @@ tokens:
   refresh: {{ lifetime: 14d, idle: 2d, reuse_grace: {grace}s }}
   {tokens}
   keys: [{{ id: k1, algorithm: EdDSA, file: signing.pem, use: sign }}]
+  accept: [{accept}]
 {state}
 users: {{ file: users.yaml }}
 clients:

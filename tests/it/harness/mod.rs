@@ -4,6 +4,7 @@
 pub(crate) mod captured;
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod idp;
 #[cfg(feature = "external-tests")]
 pub(crate) mod node;
 #[cfg(feature = "external-tests")]

@@ -1,0 +1,111 @@
+//! Outside issuers: whose tokens are believed beside our own, by which policy, and with which of their keys.
+//!
+//! [`Issuers`] belongs to a snapshot of the configuration and judges tokens: pure, without I/O, like the rest of the decision.
+//! [`IssuerKeys`] outlives reloads, and is what `tend` (with the feature `proxy`) fetches in the background. How a token is
+//! verified is said in `token`, what a key set may hold in `keys`, and which route believes whom in `route`.
+
+#[cfg(feature = "proxy")]
+mod fetch;
+mod held;
+mod registry;
+#[cfg(feature = "proxy")]
+mod tend;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use held::{FetchPlan, IssuerKeys, KeySource};
+pub use registry::KeyRegistry;
+#[cfg(feature = "proxy")]
+pub use tend::tend;
+
+use crate::clock::Timestamp;
+use crate::route::rule::Believed;
+use crate::token::{OutsidePolicy, VerifiedToken, Verifier, VerifyError, claimed_issuer};
+
+/// An outside issuer as the configuration names it.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// What is believed of its tokens.
+    pub policy: OutsidePolicy,
+    /// Where its keys come from.
+    pub source: KeySource,
+}
+
+/// Everybody whose tokens this snapshot can verify: ourselves and the outside issuers.
+#[derive(Debug)]
+pub struct Issuers {
+    own: Arc<Verifier>,
+    outside: Vec<(OutsidePolicy, Arc<IssuerKeys>)>,
+}
+
+impl Issuers {
+    /// Ourselves and these, whose key sets are taken over from `registry` where it has them already.
+    #[must_use]
+    pub fn new(own: Arc<Verifier>, accepted: Vec<Accepted>, registry: &KeyRegistry) -> Self {
+        let outside = accepted
+            .into_iter()
+            .map(|Accepted { policy, source }| (policy, registry.find(source)))
+            .collect();
+        Self { own, outside }
+    }
+
+    /// Verifies a token by the policy of whoever it says issued it, which the signature then has to prove.
+    ///
+    /// # Errors
+    /// [`VerifyError`], with the first reason found. A key id that is not known makes its issuer's keys be fetched soon.
+    pub fn verify(
+        &self,
+        token: &str,
+        believed: &Believed,
+        now: Timestamp,
+    ) -> Result<VerifiedToken, VerifyError> {
+        let claimed = if self.outside.is_empty() { None } else { claimed_issuer(token) };
+        let Some((policy, keys)) = claimed.and_then(|issuer| self.find(&issuer)) else {
+            let token = self.own.verify(token, now)?;
+            return if believed.own() { Ok(token) } else { Err(VerifyError::WrongIssuer) };
+        };
+        if !believed.outside(&policy.issuer) {
+            return Err(VerifyError::WrongIssuer);
+        }
+        let set = keys.current(now).ok_or(VerifyError::KeysUnavailable)?;
+        let outcome = policy.verify(token, &set, now);
+        if outcome == Err(VerifyError::UnknownKey) {
+            keys.wish();
+        }
+        outcome
+    }
+
+    /// Asks again what can change about a token that was verified before.
+    ///
+    /// # Errors
+    /// [`VerifyError`] when it would not be verified any more, or not on this route.
+    pub fn recheck(
+        &self,
+        token: &VerifiedToken,
+        believed: &Believed,
+        now: Timestamp,
+    ) -> Result<(), VerifyError> {
+        if !token.is_outside() {
+            self.own.recheck(token, now)?;
+            return if believed.own() { Ok(()) } else { Err(VerifyError::WrongIssuer) };
+        }
+        let (policy, keys) = self.find(token.issuer()).ok_or(VerifyError::WrongIssuer)?;
+        if !believed.outside(&policy.issuer) {
+            return Err(VerifyError::WrongIssuer);
+        }
+        let set = keys.current(now).ok_or(VerifyError::KeysUnavailable)?;
+        policy.recheck(token, &set, now)
+    }
+
+    /// The key sets of the outside issuers, in the order of the configuration.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<IssuerKeys>> {
+        self.outside.iter().map(|(_, keys)| keys)
+    }
+
+    fn find(&self, issuer: &str) -> Option<(&OutsidePolicy, &Arc<IssuerKeys>)> {
+        let found = self.outside.iter().find(|(policy, _)| *policy.issuer == *issuer);
+        found.map(|(policy, keys)| (policy, keys))
+    }
+}

@@ -1,0 +1,132 @@
+//! Keeps the key sets in force fresh: one task for each, for as long as it is in force.
+//!
+//! A set is fetched at once, then again after its refresh time; after a failure soon, then less and less often. A wish for an
+//! unknown key id brings one fetch ahead, and then none for the cool-down, however many wish.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
+
+use super::fetch::{FetchError, Fetcher};
+use super::{FetchPlan, IssuerKeys, KeyRegistry};
+use crate::clock::Clock;
+use crate::keys::SetError;
+
+/// The first pause after a failure; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause after a failure.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Hears of each fetch: whose keys, and whether they came.
+pub(super) type FetchObserver = Arc<dyn Fn(&str, bool) + Send + Sync>;
+
+/// Tends the sets of the registry until it is dropped, or this is.
+pub async fn tend(registry: &KeyRegistry, clock: Arc<dyn Clock>, observer: FetchObserver) {
+    let mut changes = registry.subscribe();
+    let mut tasks = JoinSet::new();
+    let mut tended: Vec<(Arc<IssuerKeys>, AbortHandle)> = Vec::new();
+    loop {
+        let wanted = Arc::clone(&changes.borrow_and_update());
+        tended.retain(|(keys, task)| {
+            let stays = wanted.iter().any(|own| Arc::ptr_eq(own, keys));
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for keys in wanted.iter() {
+            let Some(plan) = keys.plan().cloned() else { continue };
+            if tended.iter().any(|(own, _)| Arc::ptr_eq(own, keys)) {
+                continue;
+            }
+            let (clock, observer) = (Arc::clone(&clock), Arc::clone(&observer));
+            let task = tasks.spawn(keep_fresh(Arc::clone(keys), plan, clock, observer));
+            tended.push((Arc::clone(keys), task));
+        }
+        // Tasks end only when they are told to, but their remains have to be taken away.
+        while tasks.try_join_next().is_some() {}
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn keep_fresh(
+    keys: Arc<IssuerKeys>,
+    plan: Arc<FetchPlan>,
+    clock: Arc<dyn Clock>,
+    observer: FetchObserver,
+) {
+    let mut pauses = Pauses::default();
+    let mut granted: Option<Instant> = None;
+    loop {
+        let outcome = match Fetcher::new(&plan) {
+            Ok(fetcher) => fetcher.fetch().await,
+            Err(error) => Err(error),
+        };
+        observer(&plan.issuer, outcome.is_ok());
+        let pause = match outcome {
+            Ok(set) => {
+                if set.skipped() > 0 {
+                    tracing::debug!(issuer = %plan.issuer, skipped = set.skipped(), "keys left out");
+                }
+                keys.replace(set, clock.now(), clock.instant());
+                pauses.reset(plan.refresh)
+            }
+            Err(error) => {
+                tracing::warn!(issuer = %plan.issuer, %error, "no keys");
+                // An answer that holds no key is an answer: what it withdrew must not go on to count.
+                if matches!(error, FetchError::Set(SetError::NothingUsable { .. })) {
+                    keys.withdraw();
+                }
+                keys.expire(clock.instant());
+                pauses.after_failure(plan.refresh)
+            }
+        };
+        let wished = async {
+            keys.wished().await;
+            let since = granted.map(|at| clock.instant().saturating_duration_since(at));
+            sleep(since.map_or(Duration::ZERO, |since| plan.cool_down.saturating_sub(since))).await;
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = wished => granted = Some(clock.instant()),
+        }
+    }
+}
+
+/// How long to wait for the next fetch.
+#[derive(Debug, Default)]
+struct Pauses(Option<Duration>);
+
+impl Pauses {
+    fn reset(&mut self, refresh: Duration) -> Duration {
+        self.0 = None;
+        refresh
+    }
+
+    fn after_failure(&mut self, refresh: Duration) -> Duration {
+        let pause = self.0.map_or(FIRST_PAUSE, |last| (last * 2).min(LONGEST_PAUSE));
+        self.0 = Some(pause);
+        pause.min(refresh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_repeated_soon_then_less_often_and_never_later_than_a_refresh() {
+        let (mut pauses, refresh) = (Pauses::default(), Duration::from_secs(600));
+        let mut after = |times: usize| -> Vec<u64> {
+            (0..times).map(|_| pauses.after_failure(refresh).as_secs()).collect()
+        };
+        assert_eq!(after(8), [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pauses.reset(refresh), refresh);
+        assert_eq!(pauses.after_failure(refresh), FIRST_PAUSE);
+        assert_eq!(pauses.after_failure(FIRST_PAUSE), FIRST_PAUSE);
+    }
+}
