@@ -58,6 +58,7 @@ pub(crate) fn edge() -> EdgeBuilder {
         more: String::new(),
         upstream: String::new(),
         state: None,
+        database: None,
         grace: 10,
         log: Captured::default(),
     }
@@ -75,6 +76,7 @@ pub(crate) struct EdgeBuilder {
     more: String,
     upstream: String,
     state: Option<String>,
+    database: Option<String>,
     grace: u32,
     log: Captured,
 }
@@ -83,6 +85,13 @@ impl EdgeBuilder {
     /// Keeps state, in a SQLite file of the edge's own.
     pub(crate) fn stateful(self) -> Self {
         self.state_at("{ sqlite: state/portcullis.db }")
+    }
+
+    /// Keeps state in this PostgreSQL database.
+    #[cfg(feature = "external-tests")]
+    pub(crate) fn postgres(mut self, url: &str) -> Self {
+        self.database = Some(url.to_owned());
+        self.state_at("{ postgres: { url: { file: database-url } } }")
     }
 
     /// Keeps state here, as a flow map. Users who log in get refresh tokens.
@@ -168,6 +177,9 @@ impl EdgeBuilder {
         write(files.path(), "edge.pem", certificate.cert.pem().as_bytes());
         write(files.path(), "edge.key", certificate.signing_key.serialize_pem().as_bytes());
         write(files.path(), "users.yaml", users("").as_bytes());
+        if let Some(url) = &self.database {
+            write(files.path(), "database-url", url.as_bytes());
+        }
         write(files.path(), "portcullis.yaml", self.yaml(upstream.address).as_bytes());
 
         let file = files.path().join("portcullis.yaml");

@@ -22,6 +22,37 @@ pub(crate) use client::{H2, Response, Wire};
 pub(crate) use gateway::{Edge, Pair, edge};
 pub(crate) use upstream::Behaviour;
 
+/// Tells stories on SQLite, and with external tests on PostgreSQL too: `kept` makes an edge that keeps its state there.
+macro_rules! on_both_engines {
+    ($(async fn $name:ident($kept:ident) $story:block)*) => {
+        mod on_sqlite {
+            use super::*;
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    let $kept = || edge().stateful();
+                    $story
+                }
+            )*
+        }
+
+        #[cfg(feature = "external-tests")]
+        mod on_postgresql {
+            use super::*;
+            use crate::harness::postgres::Postgres;
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    let url = Postgres::shared().await.database().await;
+                    let $kept = || edge().postgres(&url);
+                    $story
+                }
+            )*
+        }
+    };
+}
+pub(crate) use on_both_engines;
+
 /// The host that the edge believes it is.
 pub(crate) const HOST: &str = "edge.example.com";
 
