@@ -42,6 +42,9 @@ mod throttle;
 #[cfg(feature = "proxy")]
 mod token_endpoint;
 
+// `portcullis revoke`.
+#[cfg(feature = "proxy")]
+mod revoke_command;
 // Refresh tokens: rotation, reuse, grace.
 #[cfg(feature = "proxy")]
 mod refresh;
