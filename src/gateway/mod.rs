@@ -25,7 +25,7 @@ use crate::config::{Config, StateConfig};
 use crate::endpoints::{
     Endpoint, EndpointRequest, Served, discovery, introspect, revoke, token, userinfo,
 };
-use crate::grants::{Accounts, ClientRegistry, GrantServices, RefreshPolicy};
+use crate::grants::{Accounts, ClientRegistry, Database, GrantServices, RefreshPolicy};
 use crate::keys::KeyRing;
 use crate::oauth::client::ClientId;
 use crate::oauth::scope::{Catalogue, ScopeBits};
@@ -36,7 +36,7 @@ use crate::route::host::Host;
 use crate::route::table::RouteTable;
 use crate::state::{State, StateSettings, StoreError};
 use crate::token::{Issuer, TokenCache, Verifier};
-use crate::users::{HashPool, HashPoolSettings, UserStore};
+use crate::users::{Dummy, HashPool, HashPoolSettings, UserStore};
 
 /// How many verified tokens are remembered: a token is a few hundred bytes, so this bounds the memory.
 pub const TOKEN_CACHE_ENTRIES: usize = 100_000;
@@ -50,6 +50,8 @@ pub struct Shared {
     pub random: Arc<dyn Random>,
     /// The threads that check passwords.
     pub hashes: HashPool,
+    /// The hash of users who are not in the database.
+    pub dummy: Dummy,
     /// What outlives the process, if it is kept.
     pub state: Option<State>,
     /// Verified tokens, by digest and snapshot.
@@ -86,7 +88,8 @@ impl Shared {
         })?;
         let cache = TokenCache::new(TOKEN_CACHE_ENTRIES);
         let log = AccessLog::start(log, Arc::clone(&metrics))?;
-        Ok(Self { clock, random, hashes, state: None, cache, metrics, log })
+        let dummy = Dummy::default();
+        Ok(Self { clock, random, hashes, dummy, state: None, cache, metrics, log })
     }
 
     /// The same, with what outlives the process kept at this place.
@@ -246,7 +249,9 @@ impl Gateway {
 
     fn services(&self) -> GrantServices<'_> {
         let state = self.shared.state.as_ref();
-        let database = state.filter(|_| self.users_in_state).map(State::store);
+        let (random, dummy) = (&self.shared.random, &self.shared.dummy);
+        let database = state.filter(|_| self.users_in_state);
+        let database = database.map(|state| Database { state, random, dummy });
         GrantServices {
             accounts: Accounts::new(&self.users, database),
             clients: &self.clients,
