@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::captured::Captured;
+use super::database_users;
 use super::tokens::Mint;
 use super::upstream::Upstream;
 use super::{Behaviour, H2, HOST, Response, Wire, within};
@@ -55,6 +56,7 @@ pub(crate) fn edge() -> EdgeBuilder {
         more: String::new(),
         upstream: String::new(),
         state: None,
+        users: "{ file: users.yaml }",
         grace: 10,
         log: Captured::default(),
     }
@@ -69,6 +71,7 @@ pub(crate) struct EdgeBuilder {
     more: String,
     upstream: String,
     state: Option<String>,
+    users: &'static str,
     grace: u32,
     log: Captured,
 }
@@ -82,6 +85,12 @@ impl EdgeBuilder {
     /// Keeps state here, as a flow map. Users who log in get refresh tokens.
     pub(crate) fn state_at(mut self, yaml: &str) -> Self {
         self.state = Some(yaml.to_owned());
+        self
+    }
+
+    /// Keeps the usual users in the state store instead of the file.
+    pub(crate) const fn users_in_database(mut self) -> Self {
+        self.users = "{ database: true }";
         self
     }
 
@@ -165,6 +174,9 @@ impl EdgeBuilder {
                 }
             })
             .await;
+            if state.users {
+                database_users::add(shared.state.as_ref().unwrap()).await;
+            }
         }
         let shared = Arc::new(shared);
         let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));
@@ -188,7 +200,7 @@ impl EdgeBuilder {
     }
 
     fn yaml(&self, upstream: SocketAddr) -> String {
-        let Self { routes, listener, more, upstream: upstream_more, grace, .. } = self;
+        let Self { routes, listener, more, upstream: upstream_more, users, grace, .. } = self;
         let digest = vault_digest();
         let (state, grants) = match &self.state {
             Some(state) => (format!("state: {state}"), "password, refresh_token"),
@@ -203,7 +215,7 @@ tokens:
   refresh: {{ lifetime: 14d, idle: 2d, reuse_grace: {grace}s }}
   keys: [{{ id: k1, algorithm: EdDSA, file: signing.pem, use: sign }}]
 {state}
-users: {{ file: users.yaml }}
+users: {users}
 clients:
   - {{ id: web, default: true, grants: [{grants}], scopes: [admin, 'notes:read', 'notes:write'] }}
   - {{ id: reader, grants: [{grants}], scopes: ['notes:read'] }}
@@ -306,6 +318,11 @@ impl Edge {
         let answer = self.token(&form.replace(' ', "+")).await;
         answer.is(200);
         answer.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Where its files are, `portcullis.yaml` among them.
+    pub(crate) fn directory(&self) -> &Path {
+        self.files.path()
     }
 
     /// Moves the edge's wall clock.
