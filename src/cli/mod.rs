@@ -4,12 +4,15 @@
 //! work; 2 the configuration, or the command line, is invalid.
 
 mod check;
+mod clients;
 #[cfg(feature = "proxy")]
 mod demo;
 mod explain;
 mod keys;
 mod password;
 mod revoke;
+#[cfg(unix)]
+mod rotate;
 #[cfg(feature = "proxy")]
 mod run;
 mod state;
@@ -54,6 +57,9 @@ enum Command {
     Explain(explain::Explain),
     /// Read a password and print its argon2id hash for the user file.
     HashPassword,
+    /// OAuth clients.
+    #[command(subcommand)]
+    Clients(clients::Clients),
     /// Signing keys.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -86,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Check { config, format } => check::check(&config, format),
         Command::Explain(explain) => explain.run(),
         Command::HashPassword => password::hash_password(),
+        Command::Clients(clients) => clients.run(),
         Command::Keys(keys) => keys.run(),
         Command::Token(token) => token.run(),
         Command::Revoke(revoke) => revoke.run(),

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use sd_notify::NotifyState;
@@ -20,6 +21,9 @@ use crate::gateway::live::{Live, Rejected};
 use crate::observe;
 use crate::proxy::{QUIET_TARGETS, Server};
 use crate::random::OsRandom;
+
+/// How long a start waits for the state store.
+const STATE_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let read = read(file);
@@ -48,7 +52,14 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         }
     };
     runtime.block_on(async {
-        let server = Server::bind(Arc::clone(&live), shared, &listeners, admin).await?;
+        let server =
+            Server::bind(Arc::clone(&live), Arc::clone(&shared), &listeners, admin).await?;
+        // Whoever connects meanwhile waits, instead of being told to come back.
+        if let Some(state) = &shared.state
+            && !state.filled(STATE_PATIENCE).await
+        {
+            tracing::warn!("starting without the state store: protected routes answer 503");
+        }
         let (stop, stopping) = watch::channel(false);
         let signals = Signals::new().context("signals")?;
         for address in server.addresses() {

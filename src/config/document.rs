@@ -210,6 +210,12 @@ impl Document {
         !self.errors.is_empty()
     }
 
+    /// Takes over what was said about another file, which this one names.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.errors.extend(other.errors);
+        self.warnings.extend(other.warnings);
+    }
+
     /// Everything that was said: errors, then warnings.
     pub(super) fn into_findings(self) -> (Vec<Problem>, Vec<Problem>) {
         (self.errors, self.warnings)

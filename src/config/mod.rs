@@ -19,8 +19,8 @@ mod tree;
 use std::path::Path;
 
 pub use model::{
-    Config, Endpoints, Expectation, Listener, Login, Persona, PolicyTest, StateConfig, TlsIdentity,
-    Tokens,
+    Config, Endpoints, Expectation, KeyFolder, Listener, Login, Persona, PolicyTest, StateConfig,
+    TlsIdentity, Tokens,
 };
 pub use problem::Problem;
 pub use sources::{SourceFile, Sources, SystemSources};
@@ -70,6 +70,20 @@ pub fn load(path: &Path, sources: &dyn Sources) -> Loaded {
         list.dedup();
     }
     Loaded { config: config.filter(|_| problems.is_empty()), problems, warnings }
+}
+
+/// Reads the folder of keys that a configuration names, for `keys rotate`: the configuration as a whole is not valid before
+/// there is a key.
+///
+/// # Errors
+/// Everything that is wrong with the file's form, with `tokens.access` and with the folder.
+pub fn key_folder(path: &Path, sources: &dyn Sources) -> Result<KeyFolder, Vec<Problem>> {
+    let file = sources.read(path).map_err(|error| vec![Problem::of_file(path, &error)])?;
+    let (document, raw) = Document::read::<RawConfig>(path, &file.bytes);
+    let tokens = raw.as_ref().and_then(|raw| raw.tokens.as_ref());
+    let (folder, mut problems) = compile::list_keys(tokens, document, path, sources);
+    problems.sort();
+    folder.filter(|_| problems.is_empty()).ok_or(problems)
 }
 
 #[cfg(test)]

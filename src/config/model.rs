@@ -1,6 +1,7 @@
 //! The configuration in domain types. A value that could be wrong has no place here: it was refused on the way.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::access::forwarded::TrustedProxies;
 use crate::access::identity::Identity;
 use crate::clock::Timestamp;
 use crate::grants::{ClientRegistry, RefreshPolicy};
-use crate::keys::KeyRing;
+use crate::keys::{KeyRing, ListedKey};
 use crate::oauth::scope::{Catalogue, Scope};
 use crate::route::host::Host;
 use crate::route::table::RouteTable;
@@ -121,6 +122,21 @@ pub struct Endpoints {
     pub userinfo: Option<String>,
     /// The key set (RFC 7517 section 5).
     pub jwks: Option<String>,
+    /// The metadata (RFC 8414 section 3).
+    pub metadata: Option<String>,
+}
+
+/// A folder of keys, for a rotation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFolder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The file that lists its keys, there or not.
+    pub manifest: PathBuf,
+    /// Its keys.
+    pub keys: Vec<ListedKey>,
+    /// How long a token is accepted after it was signed.
+    pub outlives: Duration,
 }
 
 /// How logins are paced.

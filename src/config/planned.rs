@@ -10,8 +10,6 @@ const PLANNED: &[&str] = &[
     "listeners[].proxy_protocol",
     "listeners[].tls.client_ca",
     "tokens.accept",
-    "tokens.endpoints.metadata",
-    "clients[].networks",
     "clients[].issuers",
     "login.per_user",
     "login.per_address",
@@ -30,9 +28,6 @@ const PLANNED: &[&str] = &[
     "tests[].client",
     "tests[].at",
 ];
-
-/// Grants of OAuth 2.0 that the design names.
-pub(super) const PLANNED_GRANTS: &[&str] = &["client_credentials"];
 
 /// What is said about any of them.
 pub(super) fn message(name: &str) -> String {
@@ -63,7 +58,7 @@ mod tests {
     fn planned_keys_are_known_only_in_their_place() {
         let root = Place::default();
         assert!(is_planned(&root.key("tokens").key("accept")));
-        assert!(is_planned(&root.key("clients").index(3).key("networks")));
+        assert!(is_planned(&root.key("clients").index(3).key("issuers")));
         assert!(is_planned(&root.key("upstreams").key("shop").key("health")));
         assert!(!is_planned(&root.key("routes").index(0).key("health")));
         assert!(!is_planned(&root.key("refresh")));

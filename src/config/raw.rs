@@ -119,8 +119,10 @@ section! {
         refresh: RawRefresh,
         /// Where the own endpoints are.
         endpoints: RawEndpoints,
-        /// Signing and verifying keys. Exactly one with `use: sign`.
+        /// Signing and verifying keys.
         keys: List<RawKey>,
+        /// A folder with the keys and `keys.yaml`, which lists them, instead of `keys`.
+        key_folder: String,
     }
 }
 
@@ -179,6 +181,16 @@ section! {
         userinfo: String,
         /// Default: `/.well-known/jwks.json`.
         jwks: String,
+        /// Default: `/.well-known/oauth-authorization-server`, and behind it the issuer's path, if it has one.
+        metadata: String,
+    }
+}
+
+section! {
+    /// The list of a folder's keys.
+    RawKeyFolder {
+        /// As `tokens.keys`; files are relative to the folder.
+        keys: List<RawKey>,
     }
 }
 
@@ -195,6 +207,8 @@ section! {
         secret: RawSecret,
         /// `sign` (signs and verifies) or `verify`.
         r#use: String,
+        /// RFC 3339 time from which a key signs. Of those that have begun, the one that began last signs.
+        from: String,
         /// RFC 3339 time after which the key verifies nothing.
         until: String,
     }
@@ -249,7 +263,7 @@ section! {
         id: String,
         /// The client of requests that name none. Default: false; one at most.
         default: bool,
-        /// `password`, `refresh_token`.
+        /// `password`, `refresh_token`, `client_credentials`.
         grants: List<String>,
         /// What its tokens may carry at most.
         scopes: List<String>,
@@ -259,6 +273,8 @@ section! {
         secret_sha256: String,
         /// argon2id of a chosen secret, PHC text.
         secret_hash: String,
+        /// Addresses and networks that it may ask from. Default: anywhere.
+        networks: List<String>,
     }
 }
 

@@ -28,6 +28,11 @@ pub trait Sources: fmt::Debug + Send + Sync {
     /// When it is not there, is no regular file, is larger than four MiB, or cannot be read.
     fn read(&self, path: &Path) -> io::Result<SourceFile>;
 
+    /// When a file was last changed, if that is known. Only metrics hang on it.
+    fn modified(&self, _path: &Path) -> Option<Timestamp> {
+        None
+    }
+
     /// An environment variable; `None` when it is not set, or not UTF-8.
     fn env(&self, name: &str) -> Option<String>;
 
@@ -68,6 +73,12 @@ impl Sources for SystemSources {
         Ok(SourceFile { bytes, mode })
     }
 
+    fn modified(&self, path: &Path) -> Option<Timestamp> {
+        let modified = fs::metadata(path).ok()?.modified().ok()?;
+        let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(Timestamp::from_secs(since.as_secs()))
+    }
+
     fn env(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
@@ -102,5 +113,7 @@ mod tests {
         let file = SystemSources.read(&path).unwrap();
         assert_eq!(file.bytes, b"x\n");
         assert!(file.mode.is_some());
+        assert!(SystemSources.modified(&path).is_some());
+        assert_eq!(SystemSources.modified(&directory.path().join("b")), None);
     }
 }

@@ -54,6 +54,15 @@ impl World {
         );
         let legacy = format!("users:\n  - {{ name: dave, password: \"{BCRYPT}\" }}\n");
         let mixed = mixed.replace("orders:read", "used");
+        let folder = "keys:
+  - { id: \"a\", algorithm: EdDSA, file: \"a.pem\", use: sign, until: \"2026-12-24T01:00:00Z\" }
+  - { id: \"b\", algorithm: EdDSA, file: \"a.pem\", use: sign, from: \"2026-12-24T00:00:00Z\" }
+";
+        let bad_folder = "keys:
+  - { id: a, algorithm: EdDSA, file: ../keys/sign.pem, use: sign }
+  - { id: b, algorithm: EdDSA, file: none.pem, use: sign }
+  - { id: c, algorithm: HS256, secret: { env: HS_KEY }, use: verify, untill: x }
+";
         let mut world = Self { files: BTreeMap::new(), env: BTreeMap::new() };
         for (name, bytes, mode) in [
             ("tls/edge.pem", edge.cert.pem().into_bytes(), 0o644),
@@ -69,6 +78,9 @@ impl World {
             ("bad-users.yaml", bad_users.into_bytes(), 0o640),
             ("mixed-users.yaml", mixed.into_bytes(), 0o640),
             ("legacy-users.yaml", legacy.into_bytes(), 0o640),
+            ("folder/keys.yaml", folder.into(), 0o640),
+            ("folder/a.pem", signing.serialize_pem().into_bytes(), 0o640),
+            ("bad-folder/keys.yaml", bad_folder.into(), 0o644),
             ("empty", Vec::new(), 0o600),
         ] {
             world.files.insert(PathBuf::from(name), (bytes, mode));
@@ -302,7 +314,8 @@ fn one_mistake_in_a_good_file_is_enough_to_refuse_it() {
         ("upstream: shop", "upstream: shpo"),
         ("user: alice", "user: alcie"),
         ("file: users.yaml", "file: user.yaml"),
-        ("use: sign", "use: verify"),
+        ("use: sign, until", "use: verify, until"),
+        ("from: 2026-12-24T00:00:00Z", "from: 2026-12-24T01:00:01Z"),
         ("address: 127.0.0.1:9090", "address: 127.0.0.1:8443"),
         ("expect: 403", "expect: 200"),
         ("issuer: https://edge.example.com", "issuer: http://edge.example.com"),
@@ -352,8 +365,10 @@ fn what_is_loaded_is_what_was_written() {
     assert_eq!(config.identity.headers().len(), 4);
     assert_eq!(config.tokens.endpoints.token.as_deref(), Some("/auth/token"));
     assert_eq!(config.tokens.endpoints.jwks, None);
+    assert_eq!(config.tokens.endpoints.metadata.as_deref(), Some("/auth/metadata"));
     assert_eq!(config.tokens.lifetime.as_secs(), 900);
-    assert_eq!(config.tokens.keys.iter().count(), 2);
+    assert_eq!(config.tokens.keys.iter().count(), 3);
+    assert_eq!(&**config.tokens.keys.signing(NOW).id(), "2026-11");
     assert!(config.users.find("bob").unwrap().disabled);
     assert_eq!(config.routes.routes().len(), 6);
     let upstream = &config.routes.routes()[0].upstream;

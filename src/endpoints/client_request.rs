@@ -43,7 +43,8 @@ pub(super) async fn client<'a>(
     services: &GrantServices<'a>,
 ) -> Result<&'a Client, RequestFault> {
     let basic = Basic::of(&request.headers);
-    Ok(authenticate(services.clients, basic, form, services.hashes).await?)
+    let GrantServices { clients, hashes, .. } = services;
+    Ok(authenticate(clients, basic, form, hashes, request.client).await?)
 }
 
 /// One `Content-Type`, of the form's media type, in UTF-8 if it says anything about it (RFC 9110 section 8.3.1).
@@ -105,6 +106,7 @@ impl RequestFault {
             Self::InQuery => "in_query",
             Self::Form => "malformed_form",
             Self::Client(ClientError::Unknown) => "invalid_client",
+            Self::Client(ClientError::Network) => "client_network",
             Self::Client(ClientError::TwoMethods) => "two_client_methods",
             Self::Client(ClientError::Hash(_)) => "throttled",
         }
@@ -134,7 +136,7 @@ impl RequestFault {
             Self::Client(ClientError::TwoMethods) => {
                 error(bad, Code::InvalidRequest, "the client authenticates in more than one way")
             }
-            Self::Client(ClientError::Unknown) => {
+            Self::Client(ClientError::Unknown | ClientError::Network) => {
                 let answer = error(
                     StatusCode::UNAUTHORIZED,
                     Code::InvalidClient,

@@ -5,6 +5,7 @@
 pub mod client_request;
 pub mod discovery;
 pub mod introspect;
+pub mod metadata;
 pub mod revoke;
 pub mod token;
 pub mod userinfo;
@@ -34,6 +35,8 @@ pub enum Endpoint {
     Userinfo,
     /// The public keys (RFC 7517 section 5).
     Jwks,
+    /// What the authorization server can do (RFC 8414).
+    Metadata,
 }
 
 /// A request to one of them.

@@ -13,8 +13,8 @@ use crate::clock::Timestamp;
 use crate::endpoints::client_request::{self, RequestFault, busy, error, no_state};
 use crate::endpoints::{EndpointRequest, Outcome, Served, wrong_method};
 use crate::grants::{
-    self, GrantIssueError, GrantServices, GrantType, PasswordError, PasswordRequest, RefreshError,
-    RefreshRequest, Spent, TokenPair,
+    self, ClientCredentialsError, ClientCredentialsRequest, GrantIssueError, GrantServices,
+    GrantType, PasswordError, PasswordRequest, RefreshError, RefreshRequest, Spent, TokenPair,
 };
 use crate::oauth::error::ErrorCode;
 use crate::oauth::scope::Scope;
@@ -68,6 +68,9 @@ async fn exchange(
             outcome.refresh = refresh_outcome(&refreshed);
             refreshed?.0
         }
+        GrantType::ClientCredentials => {
+            ClientCredentialsRequest::parse(&form)?.exchange(client, services.catalogue)?
+        }
     };
     outcome.subject = Some(grant.subject().clone());
     let pair = grants::issue(&grant, services, now).await.map_err(|error| {
@@ -119,6 +122,7 @@ enum Failure {
     Password(PasswordError),
     Refresh(RefreshError),
     NoState,
+    ClientCredentials(ClientCredentialsError),
     Internal,
 }
 
@@ -140,6 +144,12 @@ impl From<RefreshError> for Failure {
     }
 }
 
+impl From<ClientCredentialsError> for Failure {
+    fn from(error: ClientCredentialsError) -> Self {
+        Self::ClientCredentials(error)
+    }
+}
+
 impl Failure {
     /// The id in the log and the metric.
     const fn id(self) -> &'static str {
@@ -152,11 +162,14 @@ impl Failure {
                 "no_credentials"
             }
             Self::Password(PasswordError::TooLong) => "too_long",
-            Self::Password(PasswordError::Scope) | Self::Refresh(RefreshError::Scope) => {
-                "invalid_scope"
-            }
+            Self::Password(PasswordError::Scope)
+            | Self::Refresh(RefreshError::Scope)
+            | Self::ClientCredentials(ClientCredentialsError::Scope) => "invalid_scope",
             Self::Password(PasswordError::Unauthorized)
-            | Self::Refresh(RefreshError::Unauthorized) => "unauthorized_client",
+            | Self::Refresh(RefreshError::Unauthorized)
+            | Self::ClientCredentials(ClientCredentialsError::Unauthorized) => {
+                "unauthorized_client"
+            }
             Self::Password(PasswordError::Refused) => "invalid_grant",
             Self::Refresh(RefreshError::Invalid) => "refresh_token_invalid",
             Self::Refresh(RefreshError::OtherClient) => "refresh_token_of_another_client",
@@ -186,14 +199,16 @@ impl Failure {
             Self::Refresh(RefreshError::Missing) => {
                 error(bad, Code::InvalidRequest, "refresh_token is required")
             }
-            Self::Password(PasswordError::Scope) => {
+            Self::Password(PasswordError::Scope)
+            | Self::ClientCredentials(ClientCredentialsError::Scope) => {
                 error(bad, Code::InvalidScope, "nothing of the requested scope can be granted")
             }
             Self::Refresh(RefreshError::Scope) => {
                 error(bad, Code::InvalidScope, "the scope is more than was granted")
             }
             Self::Password(PasswordError::Unauthorized)
-            | Self::Refresh(RefreshError::Unauthorized) => {
+            | Self::Refresh(RefreshError::Unauthorized)
+            | Self::ClientCredentials(ClientCredentialsError::Unauthorized) => {
                 error(bad, Code::UnauthorizedClient, "the client may not use this grant")
             }
             // Nobody has a name or password of that length: the same answer as for any other that is wrong.

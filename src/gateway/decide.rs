@@ -25,7 +25,6 @@ use crate::route::path::RequestPath;
 use crate::route::rule::AccessRule;
 use crate::route::table::{Found, Route};
 use crate::route::target::{Target, TargetError};
-use crate::state::State;
 use crate::token::TokenDigest;
 use crate::token::VerifiedToken;
 
@@ -132,7 +131,7 @@ impl Gateway {
 
     fn check_transport(&self, endpoint: Endpoint, head: &RequestHead<'_>) -> Result<(), Denial> {
         let vouched = match (endpoint, head.connection.transport) {
-            (Endpoint::Jwks, _) | (_, Transport::Tls) => true,
+            (Endpoint::Jwks | Endpoint::Metadata, _) | (_, Transport::Tls) => true,
             (
                 Endpoint::Token | Endpoint::Revoke | Endpoint::Introspect | Endpoint::Userinfo,
                 Transport::Plain(rule),
@@ -196,7 +195,7 @@ impl Gateway {
 
     /// What a token is worth now.
     fn examine(&self, text: &str, now: Timestamp) -> Result<Holder, Denial> {
-        let mirror = self.shared.state.as_ref().map(State::mirror);
+        let mirror = self.mirror.as_ref();
         // A mirror that was never filled, or is too old, cannot say that nothing was revoked.
         if mirror.is_some_and(|mirror| !mirror.is_usable()) {
             return Err(Denial::new(Refusal::NoState));
@@ -237,7 +236,7 @@ impl Gateway {
         let held = self.catalogue.bits(token.scope());
         let client = token.client_id().and_then(|client| self.holders.clients.get(client));
         let client = client.ok_or(Refusal::Token(Reason::Revoked))?;
-        let subject = match token.subject().as_str().strip_prefix(CLIENT_PREFIX) {
+        let subject = match token.subject().as_client() {
             Some(id) => {
                 let client = self.holders.clients.get(id).copied();
                 client.ok_or(Refusal::Token(Reason::UserDisabled))?
@@ -254,8 +253,8 @@ impl Gateway {
         if let Some(user) = self.holders.users.get(token.subject()) {
             return if current(&user.credential) { Ok(user.scope) } else { Err(revoked) };
         }
-        let state = self.shared.state.as_ref().filter(|_| self.users_in_state);
-        match state.and_then(|state| state.mirror().user(token.subject())) {
+        let mirror = self.mirror.as_ref().filter(|_| self.users_in_state);
+        match mirror.and_then(|mirror| mirror.user(token.subject())) {
             Some(user) if current(&user.credential) => Ok(self.catalogue.bits(&user.scope)),
             Some(_) => Err(revoked),
             None => Err(Refusal::Token(Reason::UserDisabled)),
@@ -308,9 +307,6 @@ impl Gateway {
         Permit { route, token, fresh, target: forwarded, host: target.host.to_string(), edits }
     }
 }
-
-/// Marks a machine client's subject (RFC 9068 section 5).
-const CLIENT_PREFIX: &str = "client:";
 
 fn refused(error: TargetError) -> Denial {
     Denial::new(match error {

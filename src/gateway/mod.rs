@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::access::connection::Connection;
@@ -22,6 +23,7 @@ use crate::access::forwarded::TrustedProxies;
 use crate::access::identity::Identity;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, StateConfig};
+use crate::endpoints::metadata::{self, EndpointPaths};
 use crate::endpoints::{
     Endpoint, EndpointRequest, Served, discovery, introspect, revoke, token, userinfo,
 };
@@ -34,7 +36,7 @@ use crate::observe::{AccessLog, Metrics};
 use crate::random::Random;
 use crate::route::host::Host;
 use crate::route::table::RouteTable;
-use crate::state::{State, StateSettings, StoreError};
+use crate::state::{Mirror, State, StateSettings, StoreError};
 use crate::token::{Issuer, TokenCache, Verifier};
 use crate::users::{Dummy, HashPool, HashPoolSettings, UserStore};
 
@@ -130,6 +132,8 @@ pub enum StartError {
 pub struct Gateway {
     generation: u64,
     shared: Arc<Shared>,
+    /// What is revoked, where state is kept; a rehearsal asks nobody.
+    mirror: Option<Arc<Mirror>>,
     identity: Arc<Identity>,
     trusted_proxies: TrustedProxies,
     catalogue: Arc<Catalogue>,
@@ -138,6 +142,7 @@ pub struct Gateway {
     keys: Arc<KeyRing>,
     hosts: Arc<[Host]>,
     endpoints: Arc<[(String, Endpoint)]>,
+    metadata: Bytes,
     users: Arc<UserStore>,
     clients: Arc<ClientRegistry>,
     routes: Arc<RouteTable>,
@@ -184,18 +189,29 @@ impl Gateway {
                 .map(|c| (c.id.clone(), catalogue.bits(&c.scope)))
                 .collect(),
         };
+        let own = tokens.endpoints;
+        let paths = EndpointPaths {
+            token: own.token.as_deref(),
+            jwks: own.jwks.as_deref(),
+            revoke: own.revoke.as_deref(),
+            introspect: own.introspect.as_deref(),
+            userinfo: own.userinfo.as_deref(),
+        };
+        let metadata = metadata::document(&tokens.issuer, &paths, &config.clients, &catalogue);
         let paths = [
-            (tokens.endpoints.token, Endpoint::Token),
-            (tokens.endpoints.revoke, Endpoint::Revoke),
-            (tokens.endpoints.introspect, Endpoint::Introspect),
-            (tokens.endpoints.userinfo, Endpoint::Userinfo),
-            (tokens.endpoints.jwks, Endpoint::Jwks),
+            (own.token, Endpoint::Token),
+            (own.revoke, Endpoint::Revoke),
+            (own.introspect, Endpoint::Introspect),
+            (own.userinfo, Endpoint::Userinfo),
+            (own.jwks, Endpoint::Jwks),
+            (own.metadata, Endpoint::Metadata),
         ];
         let endpoints: Vec<_> =
             paths.into_iter().filter_map(|(path, own)| Some((path?, own))).collect();
         let ring = &tokens.keys;
         Self {
             generation,
+            mirror: shared.state.as_ref().map(|state| Arc::clone(state.mirror())),
             shared,
             identity: Arc::new(config.identity),
             trusted_proxies: config.trusted_proxies,
@@ -214,6 +230,7 @@ impl Gateway {
             keys: Arc::clone(ring),
             hosts: Arc::from(tokens.hosts),
             endpoints: Arc::from(endpoints),
+            metadata,
             catalogue: Arc::new(catalogue),
             users: Arc::new(config.users),
             clients: Arc::new(config.clients),
@@ -243,7 +260,14 @@ impl Gateway {
                     Err(denial) => Served::from(denial.answer()),
                 },
             },
-            Endpoint::Jwks => Served::from(discovery::jwks(&self.keys, &request.method, now)),
+            Endpoint::Jwks => {
+                let EndpointRequest { method, headers, .. } = request;
+                Served::from(discovery::jwks(&self.keys, method, headers, now))
+            }
+            Endpoint::Metadata => {
+                let EndpointRequest { method, headers, .. } = request;
+                Served::from(discovery::metadata(&self.metadata, method, headers))
+            }
         }
     }
 

@@ -78,7 +78,9 @@ impl Rehearsal {
         users.insert(stranger.clone(), HeldUser { scope: everything, credential });
         let mut clients = gateway.holders.clients.clone();
         clients.insert(client.clone(), everything);
-        let gateway = Gateway { holders: Arc::new(Holders { users, clients }), ..gateway.clone() };
+        // A token that is signed for the occasion is revoked by nobody, and at start nobody could say.
+        let holders = Arc::new(Holders { users, clients });
+        let gateway = Gateway { holders, mirror: None, ..gateway.clone() };
         Ok(Self { gateway, stranger, client })
     }
 

@@ -4,8 +4,10 @@
 //! one; a request that names a client never falls back to it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -23,11 +25,13 @@ pub enum GrantType {
     Password,
     /// A refresh token (RFC 6749 section 6).
     RefreshToken,
+    /// Client credentials (RFC 6749 section 4.4).
+    ClientCredentials,
 }
 
 impl GrantType {
     /// Every grant, in the order of the documentation.
-    pub const ALL: [Self; 2] = [Self::Password, Self::RefreshToken];
+    pub const ALL: [Self; 3] = [Self::Password, Self::RefreshToken, Self::ClientCredentials];
 
     /// Reads a `grant_type`: exact and case-sensitive.
     #[must_use]
@@ -41,6 +45,7 @@ impl GrantType {
         match self {
             Self::Password => "password",
             Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
         }
     }
 }
@@ -71,6 +76,18 @@ pub struct Client {
     pub scope: Scope,
     /// Whether it may introspect the tokens of other clients.
     pub introspect: bool,
+    /// The only networks that it may ask from; anywhere when there is no such list.
+    pub networks: Option<Vec<IpNet>>,
+}
+
+impl Client {
+    /// Whether it may ask from this address. An IPv4 address in IPv6 clothes is compared as what it is.
+    #[must_use]
+    pub fn is_at_home(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let Some(networks) = &self.networks else { return true };
+        networks.iter().any(|network| network.contains(&address))
+    }
 }
 
 /// All clients.
@@ -138,7 +155,8 @@ pub enum ClientRegistryError {
 /// Finds out which client asks.
 ///
 /// A public client may send an empty secret; one that sends another is mistaken about what it is, and is refused. Equal work
-/// is done for a wrong secret and a right one; ids are no secrets, so unknown ones are answered at once.
+/// is done for a wrong secret and a right one; ids are no secrets, so unknown ones are answered at once, and so is a client
+/// that asks from outside its networks.
 ///
 /// # Errors
 /// [`ClientError`].
@@ -147,7 +165,12 @@ pub async fn authenticate<'a>(
     basic: Basic,
     form: &Form,
     hashes: &HashPool,
+    address: IpAddr,
 ) -> Result<&'a Client, ClientError> {
+    let default = || {
+        let client = clients.default_client().ok_or(ClientError::Unknown)?;
+        if client.is_at_home(address) { Ok(client) } else { Err(ClientError::Network) }
+    };
     let posted = form.names("client_secret") || form.names("client_id");
     let readings = match basic {
         Basic::Malformed => return Err(ClientError::Unknown),
@@ -174,17 +197,22 @@ pub async fn authenticate<'a>(
                 vec![BasicCredential { id: id.to_owned(), secret }]
             }
             (None, Some(_)) => return Err(ClientError::Unknown),
-            (None, None) => return clients.default_client().ok_or(ClientError::Unknown),
+            (None, None) => return default(),
         },
-        Basic::Absent => return clients.default_client().ok_or(ClientError::Unknown),
+        Basic::Absent => return default(),
     };
+    let mut refusal = ClientError::Unknown;
     for reading in &readings {
         let Some(client) = clients.find(&reading.id) else { continue };
+        if !client.is_at_home(address) {
+            refusal = ClientError::Network;
+            continue;
+        }
         if proves(client, &reading.secret, hashes).await? {
             return Ok(client);
         }
     }
-    Err(ClientError::Unknown)
+    Err(refusal)
 }
 
 async fn proves(client: &Client, secret: &Secret, hashes: &HashPool) -> Result<bool, ClientError> {
@@ -204,6 +232,9 @@ pub enum ClientError {
     /// None is named and none is the default; or the one named is unknown, or did not prove itself.
     #[error("the client is unknown or did not prove itself")]
     Unknown,
+    /// It asks from outside its networks. It is told that it is unknown.
+    #[error("the client asks from outside its networks")]
+    Network,
     /// More than one way of proving it in one request (RFC 6749 section 2.3).
     #[error("the client authenticates in more than one way")]
     TwoMethods,
@@ -219,13 +250,15 @@ mod tests {
     fn client(id: &str, default: bool, secret: ClientSecret) -> Client {
         let (id, scope) = (ClientId::parse(id).unwrap(), Scope::default());
         let grants = vec![GrantType::Password];
-        Client { id, default, secret, grants, scope, introspect: false }
+        Client { id, default, secret, grants, scope, introspect: false, networks: None }
     }
 
     #[test]
     fn a9_grant_types_are_exact() {
-        assert_eq!(GrantType::parse("password"), Some(GrantType::Password));
-        for bad in ["Password", "password ", "", "refresh-token"] {
+        for grant in GrantType::ALL {
+            assert_eq!(GrantType::parse(grant.name()), Some(grant));
+        }
+        for bad in ["client-credentials", "Password", "password ", "", "refresh-token"] {
             assert_eq!(GrantType::parse(bad), None, "{bad:?}");
         }
     }
@@ -239,5 +272,24 @@ mod tests {
         assert!(
             ClientRegistry::new(vec![client("a", true, ClientSecret::Sha256([0; 32]))]).is_err()
         );
+    }
+
+    #[test]
+    fn a_client_is_at_home_only_in_its_networks() {
+        let mut nightly = client("nightly", false, ClientSecret::Sha256([0; 32]));
+        assert!(nightly.is_at_home([203, 0, 113, 9].into()), "without a list, anywhere");
+        let networks = ["10.20.0.0/16", "fd00::/8"].map(|text| text.parse().unwrap());
+        nightly.networks = Some(networks.to_vec());
+        for (address, at_home) in [
+            ("10.20.255.1", true),
+            ("10.21.0.1", false),
+            ("::ffff:10.20.0.1", true),
+            ("::ffff:10.21.0.1", false),
+            ("::10.20.0.1", false),
+            ("fd00::1", true),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(nightly.is_at_home(address.parse().unwrap()), at_home, "{address}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod client;
+mod client_credentials;
 mod issue;
 mod password;
 mod refresh_token;
@@ -16,6 +17,7 @@ pub use accounts::{Account, Accounts, Database};
 pub use client::{
     Client, ClientError, ClientRegistry, ClientRegistryError, ClientSecret, GrantType, authenticate,
 };
+pub use client_credentials::{ClientCredentialsError, ClientCredentialsRequest};
 pub use issue::{Grant, GrantIssueError, TokenPair, issue};
 pub use password::{PasswordError, PasswordRequest, log_in};
 pub use refresh_token::{RefreshError, RefreshRequest, Spent, refresh};

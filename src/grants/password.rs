@@ -180,7 +180,7 @@ mod tests {
     fn client(grants: Vec<GrantType>) -> Client {
         let (id, scope) = (ClientId::parse("web").unwrap(), Scope::parse("b c").unwrap());
         let secret = ClientSecret::Public;
-        Client { id, default: true, secret, grants, scope, introspect: false }
+        Client { id, default: true, secret, grants, scope, introspect: false, networks: None }
     }
 
     impl Stage {

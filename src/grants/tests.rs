@@ -138,6 +138,7 @@ fn client() -> Client {
         grants: vec![GrantType::Password, GrantType::RefreshToken],
         scope: Scope::parse("a b").unwrap(),
         introspect: false,
+        networks: None,
     }
 }
 

@@ -8,9 +8,6 @@ pub enum KeyError {
     /// The id is empty, too long or not visible ASCII.
     #[error("a key id has 1 to {MAX_KEY_ID_BYTES} characters of visible ASCII")]
     Id,
-    /// `until` on the key that signs: new tokens would stop verifying while they are issued.
-    #[error("`until` belongs to a key with `use: verify`; the signing key has no end")]
-    UntilOnSigningKey,
     /// A PEM file where a raw secret is wanted.
     #[error(
         "found a PEM file, wanted a raw secret: {algorithm} shares its key, a key pair would let everybody sign"

@@ -8,11 +8,14 @@ use super::KeyRing;
 use super::public::PublicKey;
 use crate::clock::Timestamp;
 
-/// The set: every asymmetric key that is not retired, the signing one first, each with `kid`, `alg` and `use`.
+/// The set: every asymmetric key that is not retired, also one that will sign later; the one that signs now first. Each has
+/// `kid`, `alg` and `use`.
 #[must_use]
 pub fn jwks(ring: &KeyRing, now: Timestamp) -> Value {
-    let keys: Vec<Value> = ring
-        .iter()
+    let signing = ring.signing(now);
+    let others = ring.iter().filter(|key| key.id() != signing.id());
+    let keys: Vec<Value> = std::iter::once(signing)
+        .chain(others)
         .filter(|key| !key.is_retired(now))
         .filter_map(|key| {
             let mut jwk = match key.public.as_ref()? {

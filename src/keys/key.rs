@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jsonwebtoken::{DecodingKey, EncodingKey, crypto};
 
@@ -17,9 +18,9 @@ pub const MAX_KEY_ID_BYTES: usize = 128;
 /// What a key is configured for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyUse {
-    /// Signs new tokens and verifies them.
+    /// Signs new tokens, from its time on, and verifies them.
     Sign,
-    /// Only verifies: a key that signed before, or will soon.
+    /// Only verifies: a key that signed before.
     Verify,
 }
 
@@ -27,7 +28,9 @@ pub enum KeyUse {
 pub struct Key {
     pub(super) id: Arc<str>,
     pub(super) algorithm: Algorithm,
+    pub(super) from: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
+    pub(super) made: Option<Timestamp>,
     /// Absent for keys that only verify, even where the file held a private key.
     pub(super) signing: Option<EncodingKey>,
     pub(super) verifying: DecodingKey,
@@ -52,6 +55,37 @@ impl Key {
     #[must_use]
     pub const fn key_use(&self) -> KeyUse {
         if self.signing.is_some() { KeyUse::Sign } else { KeyUse::Verify }
+    }
+
+    /// The same key, which signs from this time on; since ever without one.
+    #[must_use]
+    pub fn signing_from(self, from: Option<Timestamp>) -> Self {
+        Self { from, ..self }
+    }
+
+    /// The same key, known to be there since this time. Only its age hangs on it.
+    #[must_use]
+    pub fn made_at(self, made: Option<Timestamp>) -> Self {
+        Self { made, ..self }
+    }
+
+    /// From when it signs; since ever without a time.
+    #[must_use]
+    pub const fn from(&self) -> Option<Timestamp> {
+        self.from
+    }
+
+    /// Whether its time to sign has come.
+    #[must_use]
+    pub fn has_begun(&self, now: Timestamp) -> bool {
+        self.from.is_none_or(|from| now >= from)
+    }
+
+    /// How long it has signed; without a time from which it signs, how long it has been there, if that is known.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Option<Duration> {
+        let since = self.from.or(self.made)?;
+        Some(Duration::from_secs(now.as_secs().saturating_sub(since.as_secs())))
     }
 
     /// When it stops verifying, if ever.
@@ -85,6 +119,7 @@ impl fmt::Debug for Key {
             .field("id", &self.id)
             .field("algorithm", &self.algorithm)
             .field("use", &self.key_use())
+            .field("from", &self.from)
             .field("until", &self.until)
             .finish_non_exhaustive()
     }

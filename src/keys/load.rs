@@ -22,7 +22,7 @@ use crate::clock::Timestamp;
 
 /// Reads a key.
 ///
-/// `until` retires a key that only verifies. A private key configured to verify is reduced to its public half here.
+/// `until` retires the key. A private key configured to verify is reduced to its public half here.
 ///
 /// # Errors
 /// [`KeyError`] when the file does not hold exactly one key of the kind that the algorithm and the use want.
@@ -36,9 +36,6 @@ pub fn load(
     if id.is_empty() || id.len() > MAX_KEY_ID_BYTES || !id.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(KeyError::Id);
     }
-    if key_use == KeyUse::Sign && until.is_some() {
-        return Err(KeyError::UntilOnSigningKey);
-    }
     let (signing, verifying, public) = match algorithm.kind() {
         KeyKind::Secret { bytes } => {
             let secret = read_secret(file, algorithm, bytes)?;
@@ -50,7 +47,8 @@ pub fn load(
         }
     };
     let signing = signing.filter(|_| key_use == KeyUse::Sign);
-    Ok(Key { id: Arc::from(id), algorithm, until, signing, verifying, public })
+    let id = Arc::from(id);
+    Ok(Key { id, algorithm, from: None, until, made: None, signing, verifying, public })
 }
 
 /// RFC 7518 section 3.2: the secret is at least as long as the hash. A PEM file is never a secret: whoever configures a public

@@ -11,6 +11,7 @@ mod key;
 mod load;
 mod public;
 mod ring;
+mod rotation;
 #[cfg(test)]
 mod tests;
 
@@ -21,3 +22,4 @@ pub use jwks::jwks;
 pub use key::{Key, KeyUse, MAX_KEY_ID_BYTES, SignError};
 pub use load::load;
 pub use ring::{KeyRing, KeyRingError};
+pub use rotation::{ListedKey, Pending, Rotation, RotationTerms, fresh_key_id, manifest, rotate};

@@ -1,6 +1,7 @@
 //! Every key file that an operator could hand us by mistake, beside the ones that are right.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -236,14 +237,12 @@ fn damaged_keys_are_refused() {
 }
 
 #[test]
-fn an_id_can_stand_in_a_token_and_only_a_verifying_key_ends() {
+fn an_id_can_stand_in_a_token_and_a_key_ends_at_its_time() {
     let file = fixture!("ed25519");
     for bad in ["", "a b", "ä", "a\n", &"k".repeat(MAX_KEY_ID_BYTES + 1)] {
         let refused = load(bad, Algorithm::EdDsa, file, KeyUse::Sign, None);
         assert_eq!(refused.unwrap_err(), KeyError::Id, "{bad:?}");
     }
-    let refused = load("k", Algorithm::EdDsa, file, KeyUse::Sign, Some(NOW));
-    assert_eq!(refused.unwrap_err(), KeyError::UntilOnSigningKey);
     let key = load("k", Algorithm::EdDsa, file, KeyUse::Verify, Some(NOW)).unwrap();
     assert!(!key.is_retired(Timestamp::from_secs(NOW.as_secs() - 1)));
     assert!(key.is_retired(NOW));
@@ -253,24 +252,68 @@ fn named(id: &str, key_use: KeyUse, until: Option<Timestamp>) -> Key {
     load(id, Algorithm::EdDsa, fixture!("ed25519"), key_use, until).unwrap()
 }
 
+fn signer(id: &str, from: Option<u64>, until: Option<u64>) -> Key {
+    let at = |offset| NOW.plus(Duration::from_secs(offset));
+    named(id, KeyUse::Sign, until.map(at)).signing_from(from.map(at))
+}
+
 #[test]
-fn b24_a_ring_has_one_signing_key_and_no_id_twice() {
-    assert_eq!(KeyRing::new(vec![]).unwrap_err(), KeyRingError::NoSigningKey);
-    let only_verify = vec![named("a", KeyUse::Verify, None)];
-    assert_eq!(KeyRing::new(only_verify).unwrap_err(), KeyRingError::NoSigningKey);
-    let two = vec![named("a", KeyUse::Sign, None), named("b", KeyUse::Sign, None)];
-    let refused = KeyRingError::TwoSigningKeys { first: Arc::from("a"), second: Arc::from("b") };
-    assert_eq!(KeyRing::new(two).unwrap_err(), refused);
-    let same = vec![named("a", KeyUse::Sign, None), named("a", KeyUse::Verify, None)];
-    assert_eq!(KeyRing::new(same).unwrap_err(), KeyRingError::DuplicateId(Arc::from("a")));
+fn b24_a_ring_always_has_one_signing_key_and_no_id_twice() {
+    let refused = |keys| KeyRing::new(keys).unwrap_err();
+    assert_eq!(refused(vec![]), KeyRingError::NoSigningKey);
+    assert_eq!(refused(vec![named("a", KeyUse::Verify, None)]), KeyRingError::NoSigningKey);
+    let same = KeyRingError::SameStart { first: Arc::from("a"), second: Arc::from("b") };
+    assert_eq!(refused(vec![signer("a", None, None), signer("b", None, None)]), same);
+    assert_eq!(refused(vec![signer("a", Some(5), None), signer("b", Some(5), None)]), same);
+    let twice = vec![signer("a", None, None), named("a", KeyUse::Verify, None)];
+    assert_eq!(refused(twice), KeyRingError::DuplicateId(Arc::from("a")));
+    // A key that signs ends only when another has taken over.
+    let gap = KeyRingError::Gap(Arc::from("a"));
+    assert_eq!(refused(vec![signer("a", None, Some(5))]), gap);
+    assert_eq!(refused(vec![signer("b", Some(6), None), signer("a", None, Some(5))]), gap);
+    assert!(KeyRing::new(vec![signer("b", Some(5), None), signer("a", None, Some(5))]).is_ok());
 
     let ring =
         KeyRing::new(vec![named("old", KeyUse::Verify, None), named("new", KeyUse::Sign, None)]);
     let ring = ring.unwrap();
-    assert_eq!(&**ring.signing().id(), "new");
+    assert_eq!(&**ring.signing(NOW).id(), "new");
     assert!(ring.find("old").is_some() && ring.find("new").is_some());
     assert!(ring.find("").is_none() && ring.find("ol").is_none() && ring.find("NEW").is_none());
     assert_eq!(ring.iter().count(), 2);
+}
+
+#[test]
+fn f3_a_key_is_published_before_it_signs_and_signs_from_its_time_on() {
+    let ring = KeyRing::new(vec![
+        signer("c", Some(20), None),
+        signer("a", None, Some(15)),
+        signer("b", Some(10), Some(30)),
+    ]);
+    let ring = ring.unwrap();
+    for (offset, published) in [
+        (0, &["a", "c", "b"][..]),
+        (9, &["a", "c", "b"]),
+        (10, &["b", "c", "a"]),
+        (14, &["b", "c", "a"]),
+        (15, &["b", "c"]),
+        (20, &["c", "b"]),
+        (30, &["c"]),
+    ] {
+        let now = NOW.plus(Duration::from_secs(offset));
+        let set = jwks(&ring, now);
+        let ids: Vec<_> =
+            set["keys"].as_array().unwrap().iter().map(|k| k["kid"].as_str().unwrap()).collect();
+        assert_eq!(ids, published, "after {offset} s");
+        assert_eq!(&**ring.signing(now).id(), published[0], "after {offset} s");
+    }
+    let later = NOW.plus(Duration::from_secs(25));
+    assert_eq!(ring.signing(later).age(later), Some(Duration::from_secs(5)));
+    assert_eq!(ring.signing(NOW).age(NOW), None, "nobody knows since when");
+    let made = signer("a", None, None).made_at(Some(NOW));
+    assert_eq!(made.age(later), Some(Duration::from_secs(25)));
+    // A clock that is set back before every beginning.
+    let ring = KeyRing::new(vec![signer("b", Some(9), None), signer("a", Some(5), None)]).unwrap();
+    assert_eq!(&**ring.signing(NOW).id(), "a");
 }
 
 #[test]

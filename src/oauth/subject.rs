@@ -7,8 +7,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::client::ClientId;
+
 /// The longest subject, in bytes.
 pub const MAX_SUBJECT_BYTES: usize = 256;
+
+/// Marks a machine client's subject (RFC 9068 section 5).
+const CLIENT_PREFIX: &str = "client:";
 
 /// An identity that can stand in a header field as it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +43,20 @@ impl Subject {
             return Err(SubjectError::Colon);
         }
         Self::parse(name)
+    }
+
+    /// The subject of a machine client: `client:ID`.
+    ///
+    /// # Errors
+    /// As [`Subject::parse`], for an id that no header could carry.
+    pub fn client(id: &ClientId) -> Result<Self, SubjectError> {
+        Self::parse(&format!("{CLIENT_PREFIX}{id}"))
+    }
+
+    /// The client's id, where this is a machine client.
+    #[must_use]
+    pub fn as_client(&self) -> Option<&str> {
+        self.0.strip_prefix(CLIENT_PREFIX)
     }
 
     /// Whether this is a person: machine clients and subjects of outside issuers carry a prefix with a colon.
@@ -110,7 +129,13 @@ mod tests {
     #[test]
     fn a37_a_user_cannot_be_named_like_a_client() {
         assert_eq!(Subject::user("client:nightly"), Err(SubjectError::Colon));
-        assert!(!Subject::parse("client:nightly").unwrap().is_user());
+        let id = ClientId::parse("nightly").unwrap();
+        let nightly = Subject::client(&id).unwrap();
+        assert_eq!((nightly.as_str(), nightly.as_client()), ("client:nightly", Some("nightly")));
+        assert!(!nightly.is_user());
+        assert_eq!(Subject::user("nightly").unwrap().as_client(), None);
+        let id = ClientId::parse("a,b").unwrap();
+        assert_eq!(Subject::client(&id), Err(SubjectError::Character));
         assert!(Subject::user("nightly").unwrap().is_user());
     }
 }

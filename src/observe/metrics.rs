@@ -122,6 +122,15 @@ impl Metrics {
         self.series.key_expiry.reset();
     }
 
+    /// Notes which key signs now, and how long it has. Asked for just before [`Metrics::render`]: ages grow by themselves.
+    pub fn set_signing_key(&self, key: &str, age: Option<Duration>) {
+        self.series.signing_key_age.reset();
+        if let Some(age) = age {
+            let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+            self.series.signing_key_age.with_label_values(&[key]).set(age);
+        }
+    }
+
     /// Counts a lost line of the access log.
     pub fn log_dropped(&self) {
         self.series.access_log_dropped.inc();
@@ -221,6 +230,7 @@ mod tests {
         metrics.hash_waited(Duration::from_millis(20));
         metrics.set_certificate_expiry("web", Timestamp::from_secs(2_000_000_000));
         metrics.set_key_expiry("2024-a", Timestamp::from_secs(u64::MAX));
+        metrics.set_signing_key("2024-a", Some(Duration::from_secs(7)));
         metrics
     }
 
@@ -249,7 +259,7 @@ mod tests {
                 assert!(known, "{line}");
             }
         }
-        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 22);
+        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 23);
         #[cfg(target_os = "linux")]
         assert!(types.contains_key("process_open_fds"));
     }
@@ -353,6 +363,12 @@ mod tests {
         ] {
             assert!(holds(&text, line), "{line} not in\n{text}");
         }
+        let age = r#"portcullis_signing_key_age_seconds{key="2024-a"} 7"#;
+        assert!(holds(&metrics.render(NOW), age));
+        metrics.set_signing_key("2024-b", Some(Duration::ZERO));
+        let text = metrics.render(NOW);
+        assert!(holds(&text, r#"portcullis_signing_key_age_seconds{key="2024-b"} 0"#));
+        assert!(!text.contains(age), "only the key that signs now");
         metrics.forget_key_expiries();
         assert!(!metrics.render(NOW).contains("key_expiry_timestamp_seconds{"));
     }

@@ -36,6 +36,7 @@ pub(super) struct Series {
     pub(super) last_reload_successful: IntGauge,
     pub(super) certificate_expiry: IntGaugeVec,
     pub(super) key_expiry: IntGaugeVec,
+    pub(super) signing_key_age: IntGaugeVec,
     pub(super) access_log_dropped: IntCounter,
     pub(super) refreshes: IntCounterVec,
     pub(super) state_writes: Histogram,
@@ -136,6 +137,12 @@ impl Series {
                 own,
                 "key_expiry_timestamp_seconds",
                 "When a signing key expires, in seconds since the epoch.",
+                "key",
+            )?,
+            signing_key_age: gauges(
+                own,
+                "signing_key_age_seconds",
+                "How long the key that signs now has signed, or its file has been there.",
                 "key",
             )?,
             access_log_dropped: counter(

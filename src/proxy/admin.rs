@@ -13,16 +13,24 @@ use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
 use crate::gateway::Shared;
+use crate::gateway::live::Live;
 use crate::observe::metrics::{self, Gauges};
 use crate::state::State;
 
 /// The application behind the listener.
 pub(super) struct Admin {
+    pub(super) live: Arc<Live>,
     pub(super) shared: Arc<Shared>,
     pub(super) draining: Arc<AtomicBool>,
 }
 
 impl Admin {
+    fn note_signing_key(&self) {
+        let (snapshot, now) = (self.live.current(), self.shared.clock.now());
+        let key = snapshot.keys().signing(now);
+        self.shared.metrics.set_signing_key(key.id(), key.age(now));
+    }
+
     fn answer(&self, method: &Method, path: &[u8]) -> (StatusCode, &'static str, String) {
         let text = |status, body: &str| (status, "text/plain; charset=utf-8", body.to_owned());
         if method != Method::GET && method != Method::HEAD {
@@ -30,6 +38,7 @@ impl Admin {
         }
         match path {
             b"/metrics" => {
+                self.note_signing_key();
                 let mirror = self.shared.state.as_ref().map(State::mirror);
                 let now = Gauges {
                     hash_queue_depth: self.shared.hashes.depth(),

@@ -124,7 +124,11 @@ impl Server {
                 let bound = Listener::bind(address, None).await;
                 let bound = bound.map_err(|cause| BindError { address, cause })?;
                 let guests = Connections::new(Arc::clone(&shared.clock));
-                let admin = Admin { shared: Arc::clone(&shared), draining: Arc::clone(&draining) };
+                let admin = Admin {
+                    live: Arc::clone(&live),
+                    shared: Arc::clone(&shared),
+                    draining: Arc::clone(&draining),
+                };
                 Some((bound, Arc::new(admin), guests))
             }
         };
@@ -148,8 +152,9 @@ impl Server {
     /// connections end at once; a tunnel is a request and holds us as long as it lasts.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let mut edges = JoinSet::new();
+        let (close, closing) = watch::channel(false);
         for Edge { listener, proxy, guests } in self.edges {
-            edges.spawn(listener.serve(proxy, guests, shutdown.clone()));
+            edges.spawn(listener.serve(proxy, guests, closing.clone()));
         }
         // It outlives the others, and is dropped with whatever it is doing.
         let mut operator = JoinSet::new();
@@ -159,6 +164,8 @@ impl Server {
         }
         told(&mut shutdown).await;
         self.draining.store(true, Ordering::Release);
+        // Only now: who finds a listener closed must find that /readyz says so.
+        close.send_replace(true);
         while edges.join_next().await.is_some() {}
         operator.shutdown().await;
         let shared = self.shared;

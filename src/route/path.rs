@@ -116,10 +116,6 @@ fn decode(raw: &[u8]) -> Result<(String, Vec<u8>), PathError> {
                 match escaped {
                     b'/' => decoded.extend_from_slice(ENCODED_SLASH.as_bytes()),
                     b'\\' => return Err(PathError::Character),
-                    b'%' if matches!(after, [h, l, ..] if hex(*h).is_some() && hex(*l).is_some()) =>
-                    {
-                        return Err(PathError::DoubleEscape);
-                    }
                     _ => decoded.push(escaped),
                 }
                 spell(escaped, is_unreserved(escaped), &mut spelling);
@@ -136,7 +132,18 @@ fn decode(raw: &[u8]) -> Result<(String, Vec<u8>), PathError> {
             _ => return Err(PathError::Character),
         }
     }
+    // Asked of what will be forwarded: the digits may have been escaped themselves.
+    if is_escaped_twice(spelling.as_bytes()) {
+        return Err(PathError::DoubleEscape);
+    }
     Ok((spelling, decoded))
+}
+
+fn is_escaped_twice(spelling: &[u8]) -> bool {
+    spelling.windows(5).any(|window| match window {
+        [b'%', b'2', b'5', high, low] => hex(*high).is_some() && hex(*low).is_some(),
+        _ => false,
+    })
 }
 
 fn spell(byte: u8, plain: bool, spelling: &mut String) {
@@ -268,6 +275,10 @@ mod tests {
             (b"/admin/.", PathError::DotSegment),
             (b"/public/%252e%252e/admin", PathError::DoubleEscape),
             (b"/a%255cb", PathError::DoubleEscape),
+            (b"/public/%25%32e%25%32e/admin", PathError::DoubleEscape),
+            (b"/public/%252%65", PathError::DoubleEscape),
+            (b"/%25%30%30", PathError::DoubleEscape),
+            (b"/a%25%32Fb", PathError::DoubleEscape),
             (b"/admin.", PathError::SegmentEnd),
             (b"/admin%20", PathError::SegmentEnd),
             (b"/a%2e%2e%2e/b", PathError::SegmentEnd),

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::mirror::Mirror;
@@ -28,7 +29,12 @@ const PURGE_BATCH: u16 = 1_000;
 const REFILL: Duration = Duration::from_secs(3600);
 
 /// Fills the mirror and keeps it fresh, for ever.
-pub(super) async fn follow(store: Store, mirror: Arc<Mirror>, clock: Arc<dyn Clock>) {
+pub(super) async fn follow(
+    store: Store,
+    mirror: Arc<Mirror>,
+    clock: Arc<dyn Clock>,
+    filled: watch::Sender<bool>,
+) {
     let mut feed = Feed { store, mirror, clock, last: None, failing: false };
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -37,7 +43,9 @@ pub(super) async fn follow(store: Store, mirror: Arc<Mirror>, clock: Arc<dyn Clo
         ticks.tick().await;
         let outcome = feed.poll().await;
         let ended_well = outcome.is_ok();
-        if !ended_well {
+        if ended_well {
+            filled.send_replace(true);
+        } else {
             feed.mirror.lose();
         }
         feed.report(outcome);

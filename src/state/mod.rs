@@ -31,7 +31,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::clock::Clock;
 
@@ -69,6 +71,7 @@ impl fmt::Debug for StateSettings {
 pub struct State {
     store: Store,
     mirror: Arc<Mirror>,
+    filled: watch::Receiver<bool>,
     _feed: JoinSet<()>,
 }
 
@@ -85,8 +88,16 @@ impl State {
         let mirror = Arc::new(Mirror::new(Arc::clone(&clock), max_staleness, users));
         let store = Store::open(place, Arc::clone(&clock), Arc::clone(&mirror), observer)?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(feed::follow(store.clone(), Arc::clone(&mirror), clock));
-        Ok(Self { store, mirror, _feed: tasks })
+        let (fills, filled) = watch::channel(false);
+        tasks.spawn(feed::follow(store.clone(), Arc::clone(&mirror), clock, fills));
+        Ok(Self { store, mirror, filled, _feed: tasks })
+    }
+
+    /// Waits until the mirror was filled once, but no longer than this. `false` when it was not: the store may come later.
+    pub async fn filled(&self, patience: Duration) -> bool {
+        let mut filled = self.filled.clone();
+        let seen = timeout(patience, filled.wait_for(|filled| *filled)).await;
+        seen.is_ok_and(|seen| seen.is_ok())
     }
 
     /// The durable side.

@@ -1,7 +1,8 @@
-//! Issues access tokens in the profile of RFC 9068, signed with the ring's signing key.
+//! Issues access tokens in the profile of RFC 9068, signed with the key of the moment.
 //!
 //! *Whether* a token may be issued, and with which scope, is decided by a grant (`grants`); here it is only written down.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::keys::{KeyRing, SignError};
+use crate::keys::{Key, KeyRing, SignError};
 use crate::oauth::bearer::MAX_TOKEN_BYTES;
 use crate::oauth::client::ClientId;
 use crate::oauth::scope::Scope;
@@ -24,23 +25,17 @@ pub struct Issuer {
     audience: String,
     lifetime: Duration,
     keys: Arc<KeyRing>,
-    /// The header's segment and its dot: the same for every token of one key.
-    header: String,
+    /// The header's segment and its dot, by key id: the same for every token of one key.
+    headers: HashMap<Arc<str>, String>,
 }
 
 impl Issuer {
     /// An issuer whose tokens live for `lifetime` (whole seconds).
     #[must_use]
     pub fn new(issuer: &str, audience: &str, lifetime: Duration, keys: Arc<KeyRing>) -> Self {
-        let key = keys.signing();
-        let header = serde_json::json!({
-            "alg": key.algorithm().name(),
-            "kid": &**key.id(),
-            "typ": "at+jwt",
-        });
-        let header = format!("{}.", URL_SAFE_NO_PAD.encode(header.to_string()));
+        let headers = keys.iter().map(|key| (Arc::clone(key.id()), header(key))).collect();
         let (issuer, audience) = (issuer.to_owned(), audience.to_owned());
-        Self { issuer, audience, lifetime, keys, header }
+        Self { issuer, audience, lifetime, keys, headers }
     }
 
     /// Issues one token.
@@ -74,9 +69,10 @@ impl Issuer {
             cv: content.credential,
         };
         let claims = serde_json::to_vec(&claims).map_err(|_| SignError)?;
-        let mut token = self.header.clone();
+        let key = self.keys.signing(now);
+        let mut token = self.headers.get(key.id()).ok_or(SignError)?.clone();
         URL_SAFE_NO_PAD.encode_string(claims, &mut token);
-        let signature = self.keys.signing().sign(token.as_bytes())?;
+        let signature = key.sign(token.as_bytes())?;
         token.push('.');
         token.push_str(&signature);
         if token.len() > MAX_TOKEN_BYTES {
@@ -101,6 +97,15 @@ impl Issuer {
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
+}
+
+fn header(key: &Key) -> String {
+    let header = serde_json::json!({
+        "alg": key.algorithm().name(),
+        "kid": &**key.id(),
+        "typ": "at+jwt",
+    });
+    format!("{}.", URL_SAFE_NO_PAD.encode(header.to_string()))
 }
 
 const SECOND: Duration = Duration::from_secs(1);

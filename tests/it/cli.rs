@@ -193,6 +193,33 @@ fn hash_password_makes_what_the_user_file_takes() {
 }
 
 #[test]
+fn clients_new_makes_a_secret_and_the_line_that_knows_only_its_digest() {
+    let site = site();
+    let (out, err) = ended(&site.run(&["clients", "new", "--id", "nightly"], ""), 0);
+    assert_eq!(err, "");
+    let lines: Vec<&str> = out.lines().filter(|line| !line.starts_with('#')).collect();
+    let [secret, line] = lines[..] else { panic!("{out}") };
+    assert_eq!(URL_SAFE_NO_PAD.decode(secret).unwrap().len(), 32);
+    assert_eq!(out.matches(secret).count(), 1);
+    assert!(line.contains("id: \"nightly\"") && !line.contains(secret), "{line}");
+    let line = line.replace("scopes: []", "scopes: ['orders:read']");
+    let web = "clients: [{ id: web, default: true, grants: [password], scopes: ['orders:read', 'orders:write'] }]";
+    let listed = format!("clients:\n  - {}\n{line}", &web["clients: [".len()..web.len() - 1]);
+    site.write("machine.yaml", changed(&[(web, &listed)]));
+    let (_, err) = ended(&site.run(&["check", "machine.yaml"], ""), 0);
+    assert_eq!(err, "");
+
+    let made_up = |out: String| out.lines().last().unwrap().to_owned();
+    let one = made_up(ended(&site.run(&["clients", "new"], ""), 0).0);
+    let other = made_up(ended(&site.run(&["clients", "new"], ""), 0).0);
+    assert!(one.contains("id: \"client-") && one != other, "{one}");
+    for bad in ["a:b", "a b", "", "a,b"] {
+        let (out, _) = ended(&site.run(&["clients", "new", "--id", bad], ""), 1);
+        assert_eq!(out, "", "{bad}");
+    }
+}
+
+#[test]
 fn keys_generate_makes_a_file_that_check_accepts_for_every_algorithm() {
     let site = site();
     for algorithm in Algorithm::ALL {

@@ -64,6 +64,27 @@ async fn the_oauth2_crate_logs_in_with_every_way_to_name_the_client() {
 }
 
 #[tokio::test]
+async fn the_oauth2_crate_gets_a_token_for_a_program() {
+    let edge = edge().start().await;
+    let http = client();
+    let call = |request| send(http.clone(), request);
+    for how in [AuthType::RequestBody, AuthType::BasicAuth] {
+        let oauth = BasicClient::new(ClientId::new("nightly".to_owned()))
+            .set_client_secret(ClientSecret::new(VAULT_SECRET.to_owned()))
+            .set_token_uri(TokenUrl::new(url(&edge, "/token")).unwrap())
+            .set_auth_type(how);
+        let asked = oauth.exchange_client_credentials();
+        let asked = asked.add_scope(Scope::new("notes:read".to_owned()));
+        let token = asked.request_async(&call).await.unwrap();
+        assert!(token.refresh_token().is_none());
+        let access = token.access_token().secret();
+        let answer = http.get(url(&edge, "/notes/1")).bearer_auth(access).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(edge.upstream.last().values("x-user"), ["client:nightly"]);
+    }
+}
+
+#[tokio::test]
 async fn the_oauth2_crate_understands_every_refusal() {
     let edge = edge().start().await;
     let http = client();

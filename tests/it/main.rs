@@ -49,6 +49,12 @@ mod cli_users;
 // Revocation, introspection, userinfo.
 #[cfg(feature = "proxy")]
 mod revocation;
+// RFC 8414: what clients are told about us.
+#[cfg(feature = "proxy")]
+mod metadata;
+// A program's own token.
+#[cfg(feature = "proxy")]
+mod machine_clients;
 
 // The built binary, in a directory of its own.
 #[cfg(feature = "proxy")]
@@ -59,6 +65,9 @@ mod cli;
 // `portcullis run`: start, reload, drain.
 #[cfg(feature = "proxy")]
 mod process;
+// Signing keys, from the first to the last token.
+#[cfg(feature = "proxy")]
+mod key_rotation;
 // TLS, and HTTP/2 in it.
 #[cfg(feature = "proxy")]
 mod tls;

@@ -369,6 +369,10 @@ async fn a30_near_misses_of_the_token_endpoint_never_reach_an_application() {
         "/.well-known/jwks.json/",
         "/.well-known//jwks.json",
         "/.WELL-KNOWN/jwks.json",
+        "/.well-known/oauth-authorization-server/",
+        "/.well-known/OAuth-Authorization-Server",
+        "//.well-known/oauth-authorization-server",
+        "/.well-known/oauth%2Dauthorization-server",
     ];
     for target in near {
         let asked =

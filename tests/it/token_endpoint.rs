@@ -342,7 +342,7 @@ async fn a7_a8_a9_grants_and_parameters_are_exact() {
     let no_grant = "username=alice&password=correct+horse+battery+staple";
     is_refused(&edge.token(no_grant).await, 400, "invalid_request");
     for grant in
-        ["PASSWORD", "password+", "Refresh_token", "client_credentials", "authorization_code"]
+        ["PASSWORD", "password+", "Refresh_token", "client-credentials", "authorization_code"]
     {
         let form = ALICE.replace("grant_type=password", &format!("grant_type={grant}"));
         is_refused(&edge.token(&form).await, 400, "unsupported_grant_type");

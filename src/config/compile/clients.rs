@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::Compiler;
 use super::scopes::Scopes;
 use super::state;
-use super::values::{Names, items};
+use super::values::{Names, items, network};
 use crate::config::place::Place;
-use crate::config::planned::{self, PLANNED_GRANTS};
 use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::{List, RawClient};
 use crate::grants::{Client, ClientRegistry, ClientSecret, GrantType};
 use crate::oauth::client::ClientId;
+use crate::oauth::subject::Subject;
 use crate::users::PasswordHash;
 
 pub(super) fn compile(
@@ -65,13 +67,59 @@ fn client(
     let grants = grants(compiler, &place.key("grants"), raw.grants.as_ref());
     let secret = secret(compiler, place, raw);
     let scope = scopes.read(&mut compiler.document, &place.key("scopes"), raw.scopes.as_ref());
+    let networks = networks(compiler, &place.key("networks"), raw.networks.as_ref());
     let default = raw.default.unwrap_or(false);
     let introspect = raw.introspect.unwrap_or(false);
     if introspect && matches!(secret, Some(ClientSecret::Public)) {
         let message = "whoever introspects the tokens of others must have a secret";
         compiler.document.error(&place.key("introspect"), message);
     }
-    Some(Client { id: id?, default, secret: secret?, grants, scope, introspect })
+    let secret = secret?;
+    let client = Client { id: id?, default, secret, grants, scope, introspect, networks };
+    if client.grants.contains(&GrantType::ClientCredentials) {
+        let idle = raw.scopes.as_ref().is_none_or(Vec::is_empty);
+        check_machine(compiler, place, &client, idle);
+    }
+    Some(client)
+}
+
+/// A client that is somebody by itself must prove who it is, and its id becomes a subject.
+fn check_machine(compiler: &mut Compiler<'_>, place: &Place, client: &Client, idle: bool) {
+    let document = &mut compiler.document;
+    if let Err(error) = Subject::client(&client.id) {
+        let message = format!("its tokens would speak for `client:{}`: {error}", client.id);
+        document.error(&place.key("id"), message);
+    }
+    let grants = place.key("grants");
+    if client.default {
+        let message = "whoever names no client would get tokens by `client_credentials`";
+        document.error_with(&grants, message, Some("give it a client of its own".to_owned()));
+    } else if matches!(client.secret, ClientSecret::Public) {
+        let message = "`client_credentials` is for clients with a secret";
+        let hint = "`portcullis clients new` makes one, and its `secret_sha256`".to_owned();
+        document.error_with(&grants, message, Some(hint));
+    }
+    if idle && !document.is_pruned(&place.key("scopes")) {
+        let message = "without scopes it gets no token by `client_credentials`";
+        document.warn(place, message, Some("machine clients pass only where scopes are named"));
+    }
+}
+
+/// `None`: from anywhere. A list that was refused is no such thing.
+fn networks(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&List<String>>,
+) -> Option<Vec<IpNet>> {
+    let raw = raw?;
+    if raw.is_empty() {
+        let message = "a client without a network could never ask";
+        let hint = Some("leave the key out to let it ask from anywhere".to_owned());
+        compiler.document.error_with(place, message, hint);
+    }
+    let networks = items(Some(raw), place);
+    let document = &mut compiler.document;
+    Some(networks.iter().filter_map(|(place, text)| network(document, place, text)).collect())
 }
 
 fn grants(
@@ -93,9 +141,6 @@ fn grants(
                     state::require(compiler, &place, "refresh tokens cannot be kept");
                 }
                 grants.push(grant);
-            }
-            None if PLANNED_GRANTS.contains(&name.as_str()) => {
-                compiler.document.error(&place, planned::message(name));
             }
             None => {
                 let message = format!("there is no grant {}", quoted(name));

@@ -1,6 +1,6 @@
 //! Where connections come in, what protects them, and whose word about the client is taken.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::Compiler;
-use super::values::items;
+use super::values::{items, network};
 use crate::access::connection::PlainRule;
 use crate::clock::Timestamp;
 use crate::config::model::{Listener, TlsIdentity};
@@ -198,25 +198,12 @@ pub(super) fn trusted_proxies(
 ) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for (place, text) in items(raw, &Place::default().key("trusted_proxies")) {
-        // An IPv4 address in IPv6 clothes is compared as what it is.
-        let address = |text: &str| text.parse::<IpAddr>().map(|ip| IpNet::from(ip.to_canonical()));
-        let network = text.parse::<IpNet>().or_else(|_| address(text));
-        match network {
-            Ok(network) if network.prefix_len() == 0 => {
-                let message = "this trusts every client to say who it is";
-                compiler.document.error(&place, message);
-            }
-            Ok(network) if network.trunc() != network => {
-                let message = format!("{} has bits beyond its prefix", quoted(text));
-                let hint = Some(format!("did you mean `{}`?", network.trunc()));
-                compiler.document.error_with(&place, message, hint);
-            }
-            Ok(network) => networks.push(network),
-            Err(_) => {
-                let message = format!("{} is no IP address or network", quoted(text));
-                let hint = Some("such as `10.0.0.1` or `10.0.0.0/8`".to_owned());
-                compiler.document.error_with(&place, message, hint);
-            }
+        let Some(network) = network(&mut compiler.document, &place, text) else { continue };
+        if network.prefix_len() == 0 {
+            let message = "this trusts every client to say who it is";
+            compiler.document.error(&place, message);
+        } else {
+            networks.push(network);
         }
     }
     networks

@@ -5,10 +5,12 @@
 
 mod clients;
 mod identity;
+mod key_folder;
 mod keys;
 mod listeners;
 mod routes;
 mod scopes;
+mod signers;
 mod state;
 mod tests;
 mod tokens;
@@ -20,10 +22,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::document::Document;
-use super::model::{Config, Login};
+use super::model::{Config, KeyFolder, Login};
 use super::place::Place;
 use super::problem::{Problem, quoted};
-use super::raw::{RawConfig, RawLogin};
+use super::raw::{RawConfig, RawLogin, RawTokens};
 use super::sources::{SourceFile, Sources};
 use crate::access::forwarded::TrustedProxies;
 use crate::clock::Timestamp;
@@ -88,6 +90,19 @@ pub(super) fn compile(
         _ => None,
     };
     (config, errors, remarks)
+}
+
+/// Reads only what a rotation of the keys must know. `None` when no folder is named.
+pub(super) fn list_keys(
+    raw: Option<&RawTokens>,
+    document: Document,
+    path: &Path,
+    sources: &dyn Sources,
+) -> (Option<KeyFolder>, Vec<Problem>) {
+    let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+    let mut compiler = Compiler { document, sources, directory, now: sources.now() };
+    let folder = tokens::list_keys(&mut compiler, raw);
+    (folder, compiler.document.into_findings().0)
 }
 
 /// The most passwords that may be checked at once; each takes about 20 MiB.

@@ -1,4 +1,5 @@
-//! Tokens: who we are to those who read them, how long they live, and where the own endpoints are. The keys are in `keys`.
+//! Tokens: who we are to those who read them, how long they live, and where the own endpoints are. The keys are in `keys`
+//! and `key_folder`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,16 +7,19 @@ use std::time::Duration;
 use http::Uri;
 
 use super::Compiler;
-use super::keys;
+use super::key_folder;
+use super::keys::{self, Terms};
 use super::routes::Routes;
 use super::state;
 use super::values::{duration, items};
 use crate::config::document::Document;
-use crate::config::model::{Endpoints, Tokens};
+use crate::config::model::{Endpoints, KeyFolder, Tokens};
 use crate::config::place::Place;
 use crate::config::problem::quoted;
-use crate::config::raw::{self, List, RawEndpoints, RawRefresh, RawTokens};
+use crate::config::raw::{self, List, RawAccess, RawEndpoints, RawRefresh, RawTokens};
+use crate::endpoints::metadata;
 use crate::grants::RefreshPolicy;
+use crate::keys::KeyRing;
 use crate::route::host::{Host, HostPattern};
 use crate::route::pattern::{PathPattern, Segment};
 
@@ -31,20 +35,12 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawTokens>) -> O
     let raw = compiler.document.require(raw, &root)?;
     let issuer = issuer(compiler, &root.key("issuer"), raw.issuer.as_deref());
     let audience = audience(compiler, &root.key("audience"), raw.audience.as_deref());
-    let access = raw.access.as_ref();
-    let place = root.key("access");
-    let lifetime = whole_seconds(compiler, &place.key("lifetime"), |document, place| {
-        let raw = access.and_then(|access| access.lifetime.as_ref());
-        duration(document, place, raw, 900 * SECOND, SECOND..=MAX_LIFETIME)
-    });
-    let leeway = whole_seconds(compiler, &place.key("leeway"), |document, place| {
-        let raw = access.and_then(|access| access.leeway.as_ref());
-        duration(document, place, raw, 30 * SECOND, Duration::ZERO..=MAX_LEEWAY)
-    });
+    let (lifetime, leeway) = times(compiler, &root.key("access"), raw.access.as_ref());
     let refresh = refresh(compiler, &root.key("refresh"), raw.refresh.as_ref());
     let hosts = hosts(compiler, &root.key("hosts"), raw.hosts.as_ref());
-    let endpoints = endpoints(compiler, &root.key("endpoints"), raw.endpoints.as_ref());
-    let keys = keys::compile(compiler, &root.key("keys"), raw.keys.as_ref());
+    let at = root.key("endpoints");
+    let endpoints = endpoints(compiler, &at, raw.endpoints.as_ref(), issuer.as_deref());
+    let keys = ring(compiler, &root, raw, lifetime.saturating_add(leeway));
     Some(Tokens {
         issuer: issuer?,
         audience: audience?,
@@ -70,6 +66,55 @@ fn refresh(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawRefresh>)
     let reuse_grace = raw.and_then(|raw| raw.reuse_grace.as_ref());
     let reuse_grace = read("reuse_grace", reuse_grace, 10 * SECOND, Duration::ZERO..=MAX_GRACE);
     RefreshPolicy { lifetime, idle, reuse_grace }
+}
+
+/// What a rotation must know.
+pub(super) fn list_keys(compiler: &mut Compiler<'_>, raw: Option<&RawTokens>) -> Option<KeyFolder> {
+    let root = Place::default().key("tokens");
+    let raw = compiler.document.require(raw, &root)?;
+    let place = root.key("key_folder");
+    let folder = compiler.document.require(raw.key_folder.as_deref(), &place)?;
+    let (lifetime, leeway) = times(compiler, &root.key("access"), raw.access.as_ref());
+    Some(key_folder::list(compiler, &place, folder, lifetime.saturating_add(leeway)))
+}
+
+/// The keys, from the one place that names them.
+fn ring(
+    compiler: &mut Compiler<'_>,
+    root: &Place,
+    raw: &RawTokens,
+    outlives: Duration,
+) -> Option<KeyRing> {
+    let (keys_at, folder_at) = (root.key("keys"), root.key("key_folder"));
+    match (&raw.keys, &raw.key_folder) {
+        (Some(_), Some(_)) => {
+            compiler.document.error(&folder_at, "either `keys` or `key_folder`, not both");
+            None
+        }
+        (None, Some(folder)) => key_folder::compile(compiler, &folder_at, folder, outlives),
+        (None, None) if compiler.document.is_pruned(&folder_at) => None,
+        (keys, None) => {
+            let terms = Terms { outlives, swept: false };
+            keys::compile(compiler, &keys_at, keys.as_ref(), terms)
+        }
+    }
+}
+
+/// How long a token lives, and how far clocks may differ.
+fn times(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    access: Option<&RawAccess>,
+) -> (Duration, Duration) {
+    let lifetime = whole_seconds(compiler, &place.key("lifetime"), |document, place| {
+        let raw = access.and_then(|access| access.lifetime.as_ref());
+        duration(document, place, raw, 900 * SECOND, SECOND..=MAX_LIFETIME)
+    });
+    let leeway = whole_seconds(compiler, &place.key("leeway"), |document, place| {
+        let raw = access.and_then(|access| access.leeway.as_ref());
+        duration(document, place, raw, 30 * SECOND, Duration::ZERO..=MAX_LEEWAY)
+    });
+    (lifetime, leeway)
 }
 
 /// Tokens count in whole seconds.
@@ -136,7 +181,12 @@ fn hosts(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&List<String>>)
     hosts
 }
 
-fn endpoints(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawEndpoints>) -> Endpoints {
+fn endpoints(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&RawEndpoints>,
+    issuer: Option<&str>,
+) -> Endpoints {
     let mut taken: Vec<(&str, String)> = Vec::new();
     let mut path = |key: &'static str, said: Option<&String>, default: &str| {
         let place = place.key(key);
@@ -150,8 +200,10 @@ fn endpoints(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawEndpoin
         Some(path)
     };
     let said = |read: fn(&RawEndpoints) -> &Option<String>| raw.and_then(|raw| read(raw).as_ref());
+    let about = metadata::default_path(issuer.unwrap_or_default());
     let token = path("token", said(|raw| &raw.token), "/token");
     let jwks = path("jwks", said(|raw| &raw.jwks), "/.well-known/jwks.json");
+    let metadata = path("metadata", said(|raw| &raw.metadata), &about);
     let revoke = path("revoke", said(|raw| &raw.revoke), "/token/revoke");
     let introspect = path("introspect", said(|raw| &raw.introspect), "/token/introspect");
     let userinfo = path("userinfo", said(|raw| &raw.userinfo), "/token/userinfo");
@@ -161,7 +213,20 @@ fn endpoints(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawEndpoin
         state::require(compiler, &place, "nothing can be revoked");
     }
     let revoke = revoke.filter(|_| has_state);
-    Endpoints { token, revoke, introspect, userinfo, jwks }
+    Endpoints { token, revoke, introspect, userinfo, metadata, jwks }
+}
+
+/// The own endpoints with the names that they have in the file.
+fn named(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 6] {
+    let Endpoints { token, revoke, introspect, userinfo, metadata, jwks } = endpoints;
+    [
+        ("token", token),
+        ("jwks", jwks),
+        ("metadata", metadata),
+        ("revoke", revoke),
+        ("introspect", introspect),
+        ("userinfo", userinfo),
+    ]
 }
 
 fn endpoint(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Option<String> {
@@ -188,14 +253,7 @@ fn endpoint(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Option<St
 
 /// Warns of routes that no request reaches, because the path is ours (in any case: near-misses are refused).
 pub(super) fn warn_of_shadows(compiler: &mut Compiler<'_>, tokens: &Tokens, routes: &Routes) {
-    let Endpoints { token, revoke, introspect, userinfo, jwks } = &tokens.endpoints;
-    let own = [
-        ("token", token),
-        ("revoke", revoke),
-        ("introspect", introspect),
-        ("userinfo", userinfo),
-        ("jwks", jwks),
-    ];
+    let own = named(&tokens.endpoints);
     for (place, route) in routes.iter() {
         let ours = tokens.hosts.is_empty()
             || route.host == HostPattern::Any

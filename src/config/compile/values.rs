@@ -1,8 +1,11 @@
-//! Values that several sections read: durations, and names that must not repeat.
+//! Values that several sections read: durations, networks, and names that must not repeat.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::config::document::Document;
 use crate::config::place::Place;
@@ -59,6 +62,37 @@ pub(super) fn duration(
     default
 }
 
+/// An address or a network. What is IPv4 in IPv6 clothes is compared as what it is.
+pub(super) fn network(document: &mut Document, place: &Place, text: &str) -> Option<IpNet> {
+    let address = |text: &str| text.parse::<IpAddr>().map(IpNet::from);
+    match text.parse::<IpNet>().or_else(|_| address(text)) {
+        Ok(network) if network.trunc() != network => {
+            let message = format!("{} has bits beyond its prefix", quoted(text));
+            let hint = Some(format!("did you mean `{}`?", network.trunc()));
+            document.error_with(place, message, hint);
+            None
+        }
+        Ok(network) => Some(canonical(network)),
+        Err(_) => {
+            let message = format!("{} is no IP address or network", quoted(text));
+            let hint = Some("such as `10.0.0.1` or `10.0.0.0/8`".to_owned());
+            document.error_with(place, message, hint);
+            None
+        }
+    }
+}
+
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = || {
+        let address = match network.addr() {
+            IpAddr::V6(address) => address.to_ipv4_mapped()?,
+            IpAddr::V4(_) => return None,
+        };
+        Ipv4Net::new(address, network.prefix_len().checked_sub(96)?).ok()
+    };
+    mapped().map_or(network, IpNet::V4)
+}
+
 /// Names that may be given once, with the line of the first.
 #[derive(Default)]
 pub(super) struct Names(BTreeMap<String, usize>);
@@ -89,6 +123,19 @@ pub(super) fn items<'a, T>(list: Option<&'a raw::List<T>>, place: &Place) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv4_network_in_ipv6_clothes_is_an_ipv4_network() {
+        for (text, expected) in [
+            ("::ffff:10.20.0.0/112", "10.20.0.0/16"),
+            ("::ffff:10.20.0.1/128", "10.20.0.1/32"),
+            ("10.20.0.0/16", "10.20.0.0/16"),
+            ("fd00::/8", "fd00::/8"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(canonical(text.parse().unwrap()).to_string(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn durations_carry_one_unit() {

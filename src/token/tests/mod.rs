@@ -70,7 +70,7 @@ impl Mint {
     fn sign(&self, header: &[u8], payload: &[u8]) -> String {
         let message =
             format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-        let signature = self.keys.signing().sign(message.as_bytes()).unwrap();
+        let signature = self.keys.signing(NOW).sign(message.as_bytes()).unwrap();
         format!("{message}.{signature}")
     }
 
@@ -185,6 +185,34 @@ fn a_token_that_no_verifier_would_read_is_not_issued() {
         issuer.issue(&content(&subject, &client, &Scope::default()), NOW, &OsRandom),
         Err(super::IssueError::TooLong)
     );
+}
+
+#[test]
+fn b24_tokens_are_signed_with_the_key_of_the_moment() {
+    let from = NOW.plus(Duration::from_secs(600));
+    let keys = [("old", Algorithm::Es256, None), ("new", Algorithm::EdDsa, Some(from))];
+    let keys = keys.map(|(id, algorithm, from)| {
+        let file = key_file(algorithm).expose();
+        keys::load(id, algorithm, file, KeyUse::Sign, None).unwrap().signing_from(from)
+    });
+    let ring = Arc::new(KeyRing::new(keys.into()).unwrap());
+    let lifetime = Duration::from_secs(900);
+    let issuer = Issuer::new(ISSUER, AUDIENCE, lifetime, Arc::clone(&ring));
+    let verifier = Verifier::new(ISSUER, AUDIENCE, LEEWAY, ring);
+    let (subject, client) = (Subject::parse("alice").unwrap(), ClientId::parse("web").unwrap());
+    let scope = Scope::default();
+    let last = Timestamp::from_secs(from.as_secs() - 1);
+    for (now, algorithm, id) in
+        [(NOW, "ES256", "old"), (last, "ES256", "old"), (from, "EdDSA", "new")]
+    {
+        let issued = issuer.issue(&content(&subject, &client, &scope), now, &OsRandom).unwrap();
+        let header = super::inspect::decode(&issued.token).unwrap().header;
+        assert_eq!((&header["alg"], &header["kid"]), (&json!(algorithm), &json!(id)));
+        // The other key's time changes nothing about it.
+        for later in [now, from] {
+            assert!(verifier.verify(&issued.token, later).is_ok(), "{id}");
+        }
+    }
 }
 
 #[test]

@@ -27,12 +27,12 @@ use super::captured::Captured;
 use super::database_users;
 use super::tokens::Mint;
 use super::upstream::Upstream;
-use super::{Behaviour, H2, HOST, Response, Wire, within};
+use super::{Behaviour, H2, HOST, Response, Wire};
 
 /// The password of every user, and its hash: hashing it anew would decide how long the tests take.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$Y8ULCxuZF+euIxXMn1kDjA$qrWgsYVTcWJIrQJB5fTPl8R6NlYcpm3u5ko/xlzqy3E";
-/// The secret of the client `vault`, and its SHA-256.
+/// The secret of every client that has one.
 pub(crate) const VAULT_SECRET: &str = "s3cret+/%:vault";
 
 /// The point at which every edge starts.
@@ -53,6 +53,8 @@ pub(crate) fn edge() -> EdgeBuilder {
         behaviour: Behaviour::Echo,
         routes: ROUTES.to_owned(),
         listener: "{ address: '127.0.0.1:0' }".to_owned(),
+        issuer: format!("https://{HOST}"),
+        tokens: String::new(),
         more: String::new(),
         upstream: String::new(),
         state: None,
@@ -68,6 +70,8 @@ pub(crate) struct EdgeBuilder {
     behaviour: Behaviour,
     routes: String,
     listener: String,
+    issuer: String,
+    tokens: String,
     more: String,
     upstream: String,
     state: Option<String>,
@@ -124,6 +128,18 @@ impl EdgeBuilder {
         self
     }
 
+    /// Another issuer.
+    pub(crate) fn issuer(mut self, url: &str) -> Self {
+        self.issuer = url.to_owned();
+        self
+    }
+
+    /// A further key of `tokens`.
+    pub(crate) fn tokens_with(mut self, yaml: &str) -> Self {
+        self.tokens = yaml.to_owned();
+        self
+    }
+
     /// Another listener, as a flow map.
     pub(crate) fn listener(mut self, yaml: &str) -> Self {
         self.listener = yaml.to_owned();
@@ -167,15 +183,10 @@ impl EdgeBuilder {
                 .unwrap();
         if let Some(state) = &config.state {
             shared = shared.with_state(state).unwrap();
-            let mirror = Arc::clone(shared.state.as_ref().unwrap().mirror());
-            within(async {
-                while !mirror.is_current() {
-                    tokio::task::yield_now().await
-                }
-            })
-            .await;
+            let place = shared.state.as_ref().unwrap();
+            assert!(place.filled(Duration::from_secs(20)).await);
             if state.users {
-                database_users::add(shared.state.as_ref().unwrap()).await;
+                database_users::add(place).await;
             }
         }
         let shared = Arc::new(shared);
@@ -200,7 +211,8 @@ impl EdgeBuilder {
     }
 
     fn yaml(&self, upstream: SocketAddr) -> String {
-        let Self { routes, listener, more, upstream: upstream_more, users, grace, .. } = self;
+        let Self { routes, listener, issuer, tokens, more, upstream: upstream_more, .. } = self;
+        let (users, grace) = (self.users, self.grace);
         let digest = vault_digest();
         let (state, grants) = match &self.state {
             Some(state) => (format!("state: {state}"), "password, refresh_token"),
@@ -210,9 +222,10 @@ impl EdgeBuilder {
             "listeners: [{listener}]
 scopes: {{ admin: Everything, 'notes:read': Read notes, 'notes:write': Write notes }}
 tokens:
-  issuer: https://{HOST}
+  issuer: {issuer}
   audience: app
   refresh: {{ lifetime: 14d, idle: 2d, reuse_grace: {grace}s }}
+  {tokens}
   keys: [{{ id: k1, algorithm: EdDSA, file: signing.pem, use: sign }}]
 {state}
 users: {users}
@@ -221,6 +234,8 @@ clients:
   - {{ id: reader, grants: [{grants}], scopes: ['notes:read'] }}
   - {{ id: vault, grants: [{grants}], scopes: ['notes:read'], secret_sha256: {digest} }}
   - {{ id: auditor, grants: [password], scopes: [admin], secret_sha256: {digest}, introspect: true }}
+  - {{ id: nightly, grants: [client_credentials], scopes: [admin, 'notes:read'], secret_sha256: {digest} }}
+  - {{ id: remote, grants: [client_credentials, password], scopes: ['notes:read'], secret_sha256: {digest}, networks: [10.20.0.0/16] }}
 upstreams:
   app: {{ servers: ['{upstream}']{upstream_more} }}
 routes:{routes}

@@ -66,9 +66,13 @@ impl Running {
 
     /// Whether the metrics have this line.
     pub(crate) async fn counts(&self, line: &str) -> bool {
+        self.metrics().await.lines().any(|own| own == line)
+    }
+
+    /// The metrics' text.
+    pub(crate) async fn metrics(&self) -> String {
         let request = "GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n";
-        let metrics = Wire::connect(self.admin).await.ask(request).await.text();
-        metrics.lines().any(|own| own == line)
+        Wire::connect(self.admin).await.ask(request).await.text()
     }
 }
 
