@@ -149,6 +149,7 @@ fn write_files(directory: &Path, application: u16) {
          keys: [{{ id: one, algorithm: EdDSA, file: key.pem, use: sign }}]\n\
          users: {{ file: users.yaml }}\n\
          clients: [{{ id: web, default: true, grants: [password], scopes: [read] }}]\n\
+         login: {{ per_user: off, per_address: off }}\n\
          upstreams: {{ app: {{ servers: ['127.0.0.1:{application}'] }} }}\n\
          routes: [{{ id: app, path: /app/**, upstream: app, scopes: [read] }}]\n"
     );

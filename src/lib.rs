@@ -4,7 +4,7 @@
 //!
 //! - floor 0, words without I/O: [`clock`], [`random`], [`secret`], [`answer`], [`reason`], [`oauth`]
 //! - floor 1, policy as data: [`keys`], [`route`]
-//! - floor 2, engines: [`token`], [`users`], [`state`]
+//! - floor 2, engines: [`token`], [`users`], [`throttle`], [`state`]
 //! - floor 3, OAuth's two roles: [`access`] (resource server), [`grants`] (authorization server)
 //! - floor 4, faces and inputs: [`endpoints`], [`observe`], [`config`]
 //! - floor 5, assembly: [`gateway`]
@@ -31,5 +31,6 @@ pub mod reason;
 pub mod route;
 pub mod secret;
 pub mod state;
+pub mod throttle;
 pub mod token;
 pub mod users;

@@ -99,6 +99,9 @@ mod tests {
             ("10.0.0.1", &[], "10.0.0.1"),
             ("10.0.0.1", &["10.0.0.3"], "10.0.0.3"),
             ("[fd00::1]", &["::ffff:1.2.3.4"], "1.2.3.4"),
+            ("[::ffff:10.0.0.1]", &["1.2.3.4"], "1.2.3.4"),
+            ("203.0.113.9", &["10.0.0.1"], "203.0.113.9"),
+            ("10.0.0.1", &["nonsense, 2.2.2.2"], "2.2.2.2"),
         ] {
             let found = proxies().client_address(&from(peer), &headers(FORWARDED_FOR, chain));
             assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{peer} {chain:?}");

@@ -17,6 +17,7 @@ use crate::oauth::scope::{Catalogue, Scope};
 use crate::route::host::Host;
 use crate::route::table::RouteTable;
 use crate::state::Place;
+use crate::throttle::Limits;
 use crate::users::UserStore;
 
 /// A whole configuration, checked, with its keys, certificates and users loaded.
@@ -144,6 +145,8 @@ pub struct KeyFolder {
 pub struct Login {
     /// How many passwords are checked at once; at least 1.
     pub parallel_hashes: usize,
+    /// How many may be wrong.
+    pub limits: Limits,
 }
 
 /// One expectation of the file about itself.

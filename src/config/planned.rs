@@ -11,8 +11,6 @@ const PLANNED: &[&str] = &[
     "listeners[].tls.client_ca",
     "tokens.accept",
     "clients[].issuers",
-    "login.per_user",
-    "login.per_address",
     "upstreams.*.health",
     "upstreams.*.tls",
     "routes[].issuers",

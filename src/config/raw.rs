@@ -283,6 +283,22 @@ section! {
     RawLogin {
         /// How many passwords are checked at once. Default: half the cores, at least 1.
         parallel_hashes: u16,
+        /// Wrong passwords of one user from one address. Default: `{ failures: 5, within: 5m, ban: 5m }`.
+        per_user: RawLimit,
+        /// Wrong passwords from one address. Default: `{ failures: 30, within: 5m, ban: 15m }`.
+        per_address: RawLimit,
+    }
+}
+
+section! {
+    /// How many failures are too many.
+    RawLimitMap {
+        /// How many; at least 1.
+        failures: u32,
+        /// Within how long, counted from the first.
+        within: Duration,
+        /// How long the first ban lasts; each further one is twice as long, up to a day.
+        ban: Duration,
     }
 }
 
@@ -360,6 +376,14 @@ pub(super) struct Duration(pub(super) String);
 /// A word; a number is a word too.
 pub(super) struct Word(pub(super) String);
 
+/// A limit of failures.
+pub(super) enum RawLimit {
+    /// One word: `off`.
+    Word(String),
+    /// The limit.
+    Map(RawLimitMap),
+}
+
 /// What a route demands.
 pub(super) enum RawScopes {
     /// `[a, b]`: all of them.
@@ -405,6 +429,30 @@ impl<'de> Deserialize<'de> for Duration {
 impl<'de> Deserialize<'de> for Word {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TextOrNumber("`allow` or a status")).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LimitVisitor;
+
+        impl<'de> Visitor<'de> for LimitVisitor {
+            type Value = RawLimit;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`{ failures: …, within: …, ban: … }` or `off`")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<RawLimit, E> {
+                Ok(RawLimit::Word(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<RawLimit, A::Error> {
+                RawLimitMap::deserialize(MapAccessDeserializer::new(entries)).map(RawLimit::Map)
+            }
+        }
+
+        deserializer.deserialize_any(LimitVisitor)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::grants::{Client, ClientError, GrantServices, authenticate};
 use crate::oauth::basic::Basic;
 use crate::oauth::error::ErrorCode;
 use crate::oauth::form::Form;
+use crate::throttle::Wait;
 use crate::users::HashError;
 
 /// The largest body that is read, in bytes.
@@ -43,8 +44,8 @@ pub(super) async fn client<'a>(
     services: &GrantServices<'a>,
 ) -> Result<&'a Client, RequestFault> {
     let basic = Basic::of(&request.headers);
-    let GrantServices { clients, hashes, .. } = services;
-    Ok(authenticate(clients, basic, form, hashes, request.client).await?)
+    let GrantServices { clients, hashes, visitor, .. } = *services;
+    Ok(authenticate(clients, basic, form, hashes, visitor).await?)
 }
 
 /// One `Content-Type`, of the form's media type, in UTF-8 if it says anything about it (RFC 9110 section 8.3.1).
@@ -108,6 +109,7 @@ impl RequestFault {
             Self::Client(ClientError::Unknown) => "invalid_client",
             Self::Client(ClientError::Network) => "client_network",
             Self::Client(ClientError::TwoMethods) => "two_client_methods",
+            Self::Client(ClientError::Throttled(_)) => "banned",
             Self::Client(ClientError::Hash(_)) => "throttled",
         }
     }
@@ -147,6 +149,7 @@ impl RequestFault {
                     false => answer,
                 }
             }
+            Self::Client(ClientError::Throttled(wait)) => banned(wait),
             Self::Client(ClientError::Hash(why)) => busy(why),
         }
     }
@@ -165,6 +168,16 @@ pub(super) fn busy(why: HashError) -> Answer {
         HashError::Busy => answer.with(RETRY_AFTER, HeaderValue::from_static("1")),
         HashError::TooLong | HashError::Stopped => answer,
     }
+}
+
+/// 429 (RFC 6585 section 4) after too many failures. Whether it is about the address, the user or the client is not told.
+pub(super) fn banned(wait: Wait) -> Answer {
+    error(
+        StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::TemporarilyUnavailable,
+        "too many attempts have failed",
+    )
+    .with(RETRY_AFTER, HeaderValue::from(wait.retry_after.as_secs()))
 }
 
 /// 503 while the state store does not answer: nothing that has to be durable can be promised.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::answer::Answer;
 use crate::clock::Timestamp;
-use crate::endpoints::client_request::{self, RequestFault, busy, error, no_state};
+use crate::endpoints::client_request::{self, RequestFault, banned, busy, error, no_state};
 use crate::endpoints::{EndpointRequest, Outcome, Served, wrong_method};
 use crate::grants::{
     self, ClientCredentialsError, ClientCredentialsRequest, GrantIssueError, GrantServices,
@@ -161,6 +161,7 @@ impl Failure {
             Self::Password(PasswordError::Missing) | Self::Refresh(RefreshError::Missing) => {
                 "no_credentials"
             }
+            Self::Password(PasswordError::Throttled(_)) => "banned",
             Self::Password(PasswordError::TooLong) => "too_long",
             Self::Password(PasswordError::Scope)
             | Self::Refresh(RefreshError::Scope)
@@ -193,6 +194,7 @@ impl Failure {
                 error(bad, Code::UnsupportedGrantType, "there is no such grant here")
             }
             Self::Password(PasswordError::Hash(why)) => busy(why),
+            Self::Password(PasswordError::Throttled(wait)) => banned(wait),
             Self::Password(PasswordError::Missing) => {
                 error(bad, Code::InvalidRequest, "username and password are required")
             }

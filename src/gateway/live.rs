@@ -83,7 +83,9 @@ impl Live {
         shared: Arc<Shared>,
     ) -> Result<Self, Rejected> {
         let sockets = Sockets::of(&config);
+        let limits = config.login.limits;
         let gateway = build(config, &shared, 0)?;
+        shared.throttle.set_limits(limits);
         note_expiries(&gateway);
         Ok(Self {
             file: file.to_owned(),
@@ -124,7 +126,9 @@ impl Live {
             return Err(Rejected::Restart);
         }
         let generation = self.generations.fetch_add(1, Ordering::SeqCst);
+        let limits = config.login.limits;
         let gateway = build(config, &self.shared, generation)?;
+        self.shared.throttle.set_limits(limits);
         note_expiries(&gateway);
         self.current.store(Arc::new(gateway));
         Ok(loaded.warnings)

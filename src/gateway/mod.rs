@@ -37,6 +37,7 @@ use crate::random::Random;
 use crate::route::host::Host;
 use crate::route::table::RouteTable;
 use crate::state::{Mirror, State, StateSettings, StoreError};
+use crate::throttle::{Limits, Throttle};
 use crate::token::{Issuer, TokenCache, Verifier};
 use crate::users::{Dummy, HashPool, HashPoolSettings, UserStore};
 
@@ -54,6 +55,8 @@ pub struct Shared {
     pub hashes: HashPool,
     /// The hash of users who are not in the database.
     pub dummy: Dummy,
+    /// Who has guessed too often.
+    pub throttle: Throttle,
     /// What outlives the process, if it is kept.
     pub state: Option<State>,
     /// Verified tokens, by digest and snapshot.
@@ -89,9 +92,10 @@ impl Shared {
             observer: Some(Arc::new(move |wait| waits.hash_waited(wait))),
         })?;
         let cache = TokenCache::new(TOKEN_CACHE_ENTRIES);
+        let throttle = Throttle::new(Limits::default());
         let log = AccessLog::start(log, Arc::clone(&metrics))?;
         let dummy = Dummy::default();
-        Ok(Self { clock, random, hashes, dummy, state: None, cache, metrics, log })
+        Ok(Self { clock, random, hashes, dummy, throttle, state: None, cache, metrics, log })
     }
 
     /// The same, with what outlives the process kept at this place.
@@ -246,11 +250,13 @@ impl Gateway {
     pub async fn serve(&self, endpoint: Endpoint, request: &EndpointRequest) -> Served {
         let now = self.now();
         match endpoint {
-            Endpoint::Token => token::serve(&self.services(), request, now).await,
-            Endpoint::Revoke => revoke::serve(&self.services(), &self.verifier, request, now).await,
+            Endpoint::Token => token::serve(&self.services(request, now), request, now).await,
+            Endpoint::Revoke => {
+                revoke::serve(&self.services(request, now), &self.verifier, request, now).await
+            }
             Endpoint::Introspect => {
                 let examine = |text: &str| self.examined(text, now).ok();
-                let services = self.services();
+                let services = self.services(request, now);
                 introspect::serve(&services, &self.audience, examine, request, now).await
             }
             Endpoint::Userinfo => match userinfo::refuses(&request.method) {
@@ -271,7 +277,7 @@ impl Gateway {
         }
     }
 
-    fn services(&self) -> GrantServices<'_> {
+    fn services(&self, request: &EndpointRequest, now: Timestamp) -> GrantServices<'_> {
         let state = self.shared.state.as_ref();
         let (random, dummy) = (&self.shared.random, &self.shared.dummy);
         let database = state.filter(|_| self.users_in_state);
@@ -281,6 +287,7 @@ impl Gateway {
             clients: &self.clients,
             catalogue: &self.catalogue,
             hashes: &self.shared.hashes,
+            visitor: self.shared.throttle.visitor(request.client, now),
             state,
             refresh: self.refresh,
             issuer: &self.issuer,

@@ -16,6 +16,7 @@ use crate::oauth::client::ClientId;
 use crate::oauth::form::Form;
 use crate::oauth::scope::Scope;
 use crate::secret::Secret;
+use crate::throttle::{Account, Attempt, Visitor, Wait};
 use crate::users::{HashError, HashPool, MAX_PASSWORD_BYTES, PasswordHash};
 
 /// A grant that a client may use.
@@ -90,6 +91,14 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Whether it has a secret, which can be guessed at (RFC 6749 section 2.1).
+    #[must_use]
+    pub const fn is_confidential(&self) -> bool {
+        !matches!(self.secret, ClientSecret::Public)
+    }
+}
+
 /// All clients.
 #[derive(Debug, Clone, Default)]
 pub struct ClientRegistry {
@@ -106,7 +115,7 @@ impl ClientRegistry {
         let mut registry = Self::default();
         for client in clients {
             if client.default {
-                if !matches!(client.secret, ClientSecret::Public) {
+                if client.is_confidential() {
                     return Err(ClientRegistryError::SecretDefault(client.id));
                 }
                 if let Some(first) = registry.default.replace(client.id.clone()) {
@@ -156,7 +165,8 @@ pub enum ClientRegistryError {
 ///
 /// A public client may send an empty secret; one that sends another is mistaken about what it is, and is refused. Equal work
 /// is done for a wrong secret and a right one; ids are no secrets, so unknown ones are answered at once, and so is a client
-/// that asks from outside its networks.
+/// that asks from outside its networks. Guesses at a secret are counted here, so that every endpoint that asks for one has
+/// that protection.
 ///
 /// # Errors
 /// [`ClientError`].
@@ -165,11 +175,11 @@ pub async fn authenticate<'a>(
     basic: Basic,
     form: &Form,
     hashes: &HashPool,
-    address: IpAddr,
+    visitor: Visitor<'_>,
 ) -> Result<&'a Client, ClientError> {
     let default = || {
         let client = clients.default_client().ok_or(ClientError::Unknown)?;
-        if client.is_at_home(address) { Ok(client) } else { Err(ClientError::Network) }
+        if client.is_at_home(visitor.address()) { Ok(client) } else { Err(ClientError::Network) }
     };
     let posted = form.names("client_secret") || form.names("client_id");
     let readings = match basic {
@@ -202,17 +212,30 @@ pub async fn authenticate<'a>(
         Basic::Absent => return default(),
     };
     let mut refusal = ClientError::Unknown;
+    let mut attempts: Vec<(&ClientId, Attempt<'_>)> = Vec::new();
+    let mut proved = None;
     for reading in &readings {
         let Some(client) = clients.find(&reading.id) else { continue };
-        if !client.is_at_home(address) {
+        if !client.is_at_home(visitor.address()) {
             refusal = ClientError::Network;
             continue;
         }
+        // Two readings of one credential are one attempt.
+        if client.is_confidential() && attempts.iter().all(|(id, _)| *id != &client.id) {
+            attempts.push((&client.id, visitor.check(Account::client(client.id.as_str()))?));
+        }
         if proves(client, &reading.secret, hashes).await? {
-            return Ok(client);
+            proved = Some(client);
+            break;
         }
     }
-    Err(refusal)
+    for (id, attempt) in attempts {
+        match proved {
+            Some(client) if client.id == *id => attempt.succeeded()?,
+            Some(_) | None => attempt.failed()?,
+        }
+    }
+    proved.ok_or(refusal)
 }
 
 async fn proves(client: &Client, secret: &Secret, hashes: &HashPool) -> Result<bool, ClientError> {
@@ -238,6 +261,9 @@ pub enum ClientError {
     /// More than one way of proving it in one request (RFC 6749 section 2.3).
     #[error("the client authenticates in more than one way")]
     TwoMethods,
+    /// Too many secrets were wrong before.
+    #[error(transparent)]
+    Throttled(#[from] Wait),
     /// The secret could not be checked now.
     #[error(transparent)]
     Hash(#[from] HashError),

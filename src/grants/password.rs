@@ -14,6 +14,7 @@ use crate::oauth::scope::Scope;
 use crate::oauth::subject::MAX_SUBJECT_BYTES;
 use crate::secret::Secret;
 use crate::state::StoreError;
+use crate::throttle::{Account, Wait};
 use crate::users::{HashError, MAX_PASSWORD_BYTES};
 
 /// The grant's parameters.
@@ -63,6 +64,7 @@ pub async fn log_in(
     if !request.scope.as_ref().is_none_or(declared) {
         return Err(PasswordError::Scope);
     }
+    let attempt = services.visitor.check(Account::user(&request.username))?;
     let account = accounts.find(&request.username).await.map_err(unavailable)?;
     let known = account.as_ref().map(|account| Arc::clone(&account.password));
     let hash = known.unwrap_or_else(|| accounts.dummy());
@@ -71,8 +73,10 @@ pub async fn log_in(
     // The user may have been changed while the password waited for its thread. The tokens name the version of before, which
     // every request and every refresh compares with the one of then: what is granted here is then dead already.
     let Some(user) = account.filter(|account| matches && !account.disabled) else {
+        attempt.failed()?;
         return Err(PasswordError::Refused);
     };
+    attempt.succeeded()?;
     if let Some(password) = older {
         accounts.upgrade(&user, password, hashes, now);
     }
@@ -125,6 +129,9 @@ pub enum PasswordError {
     /// The state store, where users are kept, does not say.
     #[error("the state store does not answer")]
     Unavailable,
+    /// Too many passwords were wrong before.
+    #[error(transparent)]
+    Throttled(#[from] Wait),
     /// The password could not be checked now.
     #[error(transparent)]
     Hash(#[from] HashError),
@@ -135,6 +142,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::Timestamp;
     use crate::grants::client::ClientSecret;
     use crate::grants::{Accounts, ClientRegistry, RefreshPolicy};
     use crate::keys::{self, Algorithm, KeyRing, KeyUse};
@@ -142,6 +150,7 @@ mod tests {
     use crate::oauth::scope::Catalogue;
     use crate::oauth::subject::Subject;
     use crate::random::OsRandom;
+    use crate::throttle::{Limits, Throttle};
     use crate::token::Issuer;
     use crate::users::{HashPool, HashPoolSettings, PasswordHash, User, UserStore};
 
@@ -151,6 +160,7 @@ mod tests {
         hashes: HashPool,
         catalogue: Catalogue,
         issuer: Issuer,
+        throttle: Throttle,
     }
 
     fn stage() -> Stage {
@@ -174,6 +184,7 @@ mod tests {
                 .unwrap(),
             hashes: HashPool::start(settings).unwrap(),
             catalogue: Catalogue::new(Scope::parse("a b c").unwrap().iter().cloned()).unwrap(),
+            throttle: Throttle::new(Limits::default()),
         }
     }
 
@@ -191,6 +202,7 @@ mod tests {
                 clients: &self.clients,
                 catalogue: &self.catalogue,
                 hashes: &self.hashes,
+                visitor: self.throttle.visitor([192, 0, 2, 1].into(), Timestamp::from_secs(1)),
                 state: None,
                 refresh: RefreshPolicy {
                     lifetime: Duration::ZERO,
@@ -249,6 +261,39 @@ mod tests {
             let body = format!("username=alice&password=right{scope}");
             assert_eq!(stage.ask(&client, &body).await, granted.map(str::to_owned), "{scope}");
         }
+    }
+
+    #[tokio::test]
+    async fn a33_who_has_guessed_too_often_waits_and_costs_no_hash() {
+        let stage = stage();
+        let client = client(vec![GrantType::Password]);
+        for name in ["alice", "nobody", "gone"] {
+            let body = format!("username={name}&password=wrong");
+            for _ in 0..5 {
+                assert_eq!(stage.ask(&client, &body).await, Err(PasswordError::Refused), "{name}");
+            }
+            let hashed = stage.hashes.hashed();
+            let wait = PasswordError::Throttled(Wait { retry_after: Duration::from_mins(5) });
+            assert_eq!(stage.ask(&client, &body).await, Err(wait), "{name}");
+            let right = format!("username={name}&password=right");
+            assert_eq!(stage.ask(&client, &right).await, Err(wait), "{name}");
+            assert_eq!(stage.hashes.hashed(), hashed);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_checked_is_no_failure() {
+        let mut stage = stage();
+        let settings =
+            HashPoolSettings { workers: 1, queue: 8, deadline: Duration::ZERO, observer: None };
+        let pool = std::mem::replace(&mut stage.hashes, HashPool::start(settings).unwrap());
+        let client = client(vec![GrantType::Password]);
+        for _ in 0..20 {
+            let asked = stage.ask(&client, "username=alice&password=wrong").await;
+            assert_eq!(asked, Err(PasswordError::Hash(HashError::Busy)));
+        }
+        stage.hashes = pool;
+        assert!(stage.ask(&client, "username=alice&password=right").await.is_ok());
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use crate::grants::{Accounts, ClientRegistry};
 use crate::oauth::scope::Catalogue;
 use crate::random::Random;
 use crate::state::State;
+use crate::throttle::Visitor;
 use crate::token::Issuer;
 use crate::users::HashPool;
 
@@ -20,6 +21,8 @@ pub struct GrantServices<'a> {
     pub catalogue: &'a Catalogue,
     /// The threads that check passwords.
     pub hashes: &'a HashPool,
+    /// Whoever asks, whose failures are counted.
+    pub visitor: Visitor<'a>,
     /// What outlives the process, if it is kept.
     pub state: Option<&'a State>,
     /// How long refresh tokens live.

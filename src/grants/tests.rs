@@ -18,6 +18,7 @@ use crate::oauth::subject::Subject;
 use crate::random::{OsRandom, Random};
 use crate::secret::Secret;
 use crate::state::{Place, State, StateSettings, StoredUser, UserChange};
+use crate::throttle::{Limits, Throttle};
 use crate::token::Issuer;
 use crate::users::{Cost, Dummy, HashPool, HashPoolSettings, PasswordHash, UserStore};
 
@@ -34,6 +35,7 @@ struct Stage {
     issuer: Issuer,
     random: Arc<dyn Random>,
     dummy: Dummy,
+    throttle: Throttle,
     /// Told when a password has its thread, which then waits to be let go on.
     has_thread: Arc<Notify>,
     go_on: Sender<()>,
@@ -79,6 +81,7 @@ impl Stage {
             issuer: Issuer::new("https://edge.example.com", "app", lifetime, ring),
             random: Arc::new(OsRandom),
             dummy: Dummy::default(),
+            throttle: Throttle::new(Limits::default()),
             has_thread,
             go_on,
             _directory: directory,
@@ -92,6 +95,7 @@ impl Stage {
             clients: &self.clients,
             catalogue: &self.catalogue,
             hashes: &self.hashes,
+            visitor: self.throttle.visitor([192, 0, 2, 1].into(), now()),
             state: Some(state),
             refresh: RefreshPolicy {
                 lifetime: Duration::from_secs(900),

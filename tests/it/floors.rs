@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["clock", "random", "secret", "answer", "reason", "oauth"],
     &["keys", "route"],
-    &["token", "users", "state"],
+    &["token", "users", "throttle", "state"],
     &["access", "grants"],
     &["endpoints", "observe", "config"],
     &["gateway"],

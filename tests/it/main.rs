@@ -32,6 +32,9 @@ mod identity_header;
 // What is authorised is what is forwarded.
 #[cfg(feature = "proxy")]
 mod paths;
+// Who guesses is slowed, and nobody else.
+#[cfg(feature = "proxy")]
+mod throttle;
 // `POST /token` over sockets.
 #[cfg(feature = "proxy")]
 mod token_endpoint;

@@ -8,6 +8,7 @@ mod identity;
 mod key_folder;
 mod keys;
 mod listeners;
+mod login;
 mod routes;
 mod scopes;
 mod signers;
@@ -22,10 +23,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::document::Document;
-use super::model::{Config, KeyFolder, Login};
+use super::model::{Config, KeyFolder};
 use super::place::Place;
 use super::problem::{Problem, quoted};
-use super::raw::{RawConfig, RawLogin, RawTokens};
+use super::raw::{RawConfig, RawTokens};
 use super::sources::{SourceFile, Sources};
 use crate::access::forwarded::TrustedProxies;
 use crate::clock::Timestamp;
@@ -65,7 +66,7 @@ pub(super) fn compile(
         tokens::warn_of_shadows(compiler, tokens, &routes);
     }
     let tests = tests::compile(compiler, raw.tests.as_ref(), &users, &mut scopes);
-    let login = login(compiler, raw.login.as_ref());
+    let login = login::compile(compiler, raw.login.as_ref());
     scopes.warn_of_unused(compiler);
     let users::Users { store, problems, warnings, .. } = users;
     let document = std::mem::replace(&mut compiler.document, Document::empty());
@@ -103,22 +104,6 @@ pub(super) fn list_keys(
     let mut compiler = Compiler { document, sources, directory, now: sources.now() };
     let folder = tokens::list_keys(&mut compiler, raw);
     (folder, compiler.document.into_findings().0)
-}
-
-/// The most passwords that may be checked at once; each takes about 20 MiB.
-const MAX_PARALLEL_HASHES: u16 = 256;
-
-fn login(compiler: &mut Compiler<'_>, raw: Option<&RawLogin>) -> Login {
-    let parallel_hashes = match raw.and_then(|raw| raw.parallel_hashes) {
-        Some(count @ 1..=MAX_PARALLEL_HASHES) => usize::from(count),
-        Some(_) => {
-            let place = Place::default().key("login").key("parallel_hashes");
-            compiler.document.error(&place, format!("must be from 1 to {MAX_PARALLEL_HASHES}"));
-            1
-        }
-        None => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
-    };
-    Login { parallel_hashes }
 }
 
 impl Compiler<'_> {
