@@ -17,6 +17,8 @@ mod rotate;
 mod run;
 mod state;
 mod token;
+mod user_import;
+mod users;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,6 +68,9 @@ enum Command {
     Token(token::Token),
     /// End tokens before their time, on every node.
     Revoke(revoke::Revoke),
+    /// Users in the database, on every node.
+    #[command(subcommand)]
+    Users(users::Users),
     /// Start an example application with the proxy in front of it, and print curl lines to try.
     #[cfg(feature = "proxy")]
     Demo,
@@ -91,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Keys(keys) => keys.run(),
         Command::Token(token) => token.run(),
         Command::Revoke(revoke) => revoke.run(),
+        Command::Users(users) => users.run(),
         #[cfg(feature = "proxy")]
         Command::Demo => demo::demo(),
     };

@@ -1,4 +1,4 @@
-//! `portcullis hash-password`: the argon2id hash of a password, for the user file.
+//! `portcullis hash-password`: the argon2id hash of a password, for the user file; and how every command asks for a password.
 
 use std::io::{IsTerminal as _, stdin};
 use std::process::ExitCode;
@@ -11,6 +11,16 @@ use crate::secret::Secret;
 use crate::users::PasswordHash;
 
 pub(super) fn hash_password() -> anyhow::Result<ExitCode> {
+    println!("{}", PasswordHash::create(&ask()?, &OsRandom)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A new password: asked for twice on a terminal, else one line of standard input. Never an argument, which every user of the
+/// machine could see.
+///
+/// # Errors
+/// When there is none, or the two are not the same.
+pub(super) fn ask() -> anyhow::Result<Secret> {
     let password = if stdin().is_terminal() {
         let first = Zeroizing::new(rpassword::prompt_password("Password: ")?);
         let again = Zeroizing::new(rpassword::prompt_password("Again: ")?);
@@ -26,6 +36,5 @@ pub(super) fn hash_password() -> anyhow::Result<ExitCode> {
     if password.is_empty() {
         bail!("no password: give it on standard input, as one line");
     }
-    println!("{}", PasswordHash::create(&Secret::from(password.as_str()), &OsRandom)?);
-    Ok(ExitCode::SUCCESS)
+    Ok(Secret::from(password.as_str()))
 }

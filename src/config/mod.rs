@@ -30,6 +30,12 @@ use document::Document;
 use place::Place;
 use raw::RawConfig;
 
+/// What a mistyped name was probably meant to be, or which names there are.
+#[must_use]
+pub fn hint<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    problem::suggestion(name, names)
+}
+
 /// A file that was examined.
 pub struct Loaded {
     /// The configuration; only where there is no problem.

@@ -60,7 +60,7 @@ async fn exchange(
     let grant = match grant_type {
         GrantType::Password => {
             let request = PasswordRequest::parse(&form)?;
-            grants::log_in(request, client, services).await?
+            grants::log_in(request, client, services, now).await?
         }
         GrantType::RefreshToken => {
             let request = RefreshRequest::parse(&form)?;

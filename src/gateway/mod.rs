@@ -27,7 +27,7 @@ use crate::endpoints::metadata::{self, EndpointPaths};
 use crate::endpoints::{
     Endpoint, EndpointRequest, Served, discovery, introspect, revoke, token, userinfo,
 };
-use crate::grants::{Accounts, ClientRegistry, GrantServices, RefreshPolicy};
+use crate::grants::{Accounts, ClientRegistry, Database, GrantServices, RefreshPolicy};
 use crate::issuers::{Issuers, KeyRegistry};
 use crate::keys::KeyRing;
 use crate::oauth::client::ClientId;
@@ -40,7 +40,7 @@ use crate::route::table::RouteTable;
 use crate::state::{Mirror, State, StateSettings, StoreError};
 use crate::throttle::{Limits, Throttle};
 use crate::token::{Issuer, TokenCache, Verifier};
-use crate::users::{HashPool, HashPoolSettings, UserStore};
+use crate::users::{Dummy, HashPool, HashPoolSettings, UserStore};
 
 /// How many verified tokens are remembered: a token is a few hundred bytes, so this bounds the memory.
 pub const TOKEN_CACHE_ENTRIES: usize = 100_000;
@@ -54,6 +54,8 @@ pub struct Shared {
     pub random: Arc<dyn Random>,
     /// The threads that check passwords.
     pub hashes: HashPool,
+    /// The hash of users who are not in the database.
+    pub dummy: Dummy,
     /// Who has guessed too often.
     pub throttle: Throttle,
     /// What outlives the process, if it is kept.
@@ -95,8 +97,19 @@ impl Shared {
         let cache = TokenCache::new(TOKEN_CACHE_ENTRIES);
         let throttle = Throttle::new(Limits::default());
         let log = AccessLog::start(log, Arc::clone(&metrics))?;
-        let issuer_keys = KeyRegistry::default();
-        Ok(Self { clock, random, hashes, throttle, state: None, cache, issuer_keys, metrics, log })
+        let (dummy, issuer_keys) = (Dummy::default(), KeyRegistry::default());
+        Ok(Self {
+            clock,
+            random,
+            hashes,
+            dummy,
+            throttle,
+            state: None,
+            cache,
+            issuer_keys,
+            metrics,
+            log,
+        })
     }
 
     /// The same, with what outlives the process kept at this place.
@@ -282,7 +295,9 @@ impl Gateway {
 
     fn services(&self, request: &EndpointRequest, now: Timestamp) -> GrantServices<'_> {
         let state = self.shared.state.as_ref();
-        let database = state.filter(|_| self.users_in_state).map(State::store);
+        let (random, dummy) = (&self.shared.random, &self.shared.dummy);
+        let database = state.filter(|_| self.users_in_state);
+        let database = database.map(|state| Database { state, random, dummy });
         GrantServices {
             accounts: Accounts::new(&self.users, database),
             clients: &self.clients,

@@ -1,17 +1,39 @@
 //! Who may log in, wherever users are kept: in the file, which the snapshot holds, or in the state store.
+//!
+//! In the store a hash of another algorithm than argon2id is replaced when its user logs in: only then is the password known.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
+
+use crate::clock::Timestamp;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
-use crate::state::{Store, StoreError};
-use crate::users::{PasswordHash, UserStore};
+use crate::random::Random;
+use crate::secret::Secret;
+use crate::state::{State, StoreError, StoredUser, UserChange};
+use crate::users::{Dummy, HashError, HashPool, PasswordHash, UserStore};
+
+/// How long a login waits for this node to know what the database says of the user: as long as the feed may take.
+const FEED: Duration = Duration::from_secs(2);
 
 /// The accounts of one snapshot.
 #[derive(Debug, Clone, Copy)]
 pub struct Accounts<'a> {
     file: &'a UserStore,
-    database: Option<&'a Store>,
+    database: Option<Database<'a>>,
+}
+
+/// The users of the database, and what logins of theirs need.
+#[derive(Debug, Clone, Copy)]
+pub struct Database<'a> {
+    /// The store that holds them.
+    pub state: &'a State,
+    /// For salts.
+    pub random: &'a Arc<dyn Random>,
+    /// Checked for users who do not exist.
+    pub dummy: &'a Dummy,
 }
 
 /// One account, as it stands at this moment.
@@ -27,12 +49,14 @@ pub struct Account {
     pub disabled: bool,
     /// The version of the credential, which tokens name.
     pub credential: Arc<str>,
+    /// The row of the database that says all this, where it was one.
+    pub row: Option<StoredUser>,
 }
 
 impl<'a> Accounts<'a> {
     /// The users of the file; or those of the database, if there is one.
     #[must_use]
-    pub const fn new(file: &'a UserStore, database: Option<&'a Store>) -> Self {
+    pub const fn new(file: &'a UserStore, database: Option<Database<'a>>) -> Self {
         Self { file, database }
     }
 
@@ -48,27 +72,83 @@ impl<'a> Accounts<'a> {
                 scope: user.scope.clone(),
                 disabled: user.disabled,
                 credential: user.password.version(),
+                row: None,
             }));
         };
         // A name that nobody can have is not asked for.
         if Subject::user(name).is_err() {
             return Ok(None);
         }
-        let Some(row) = database.user(name).await? else { return Ok(None) };
+        let Some(row) = database.state.store().user(name).await? else { return Ok(None) };
         let password = PasswordHash::parse(&row.password);
         let password = password.map_err(|_| StoreError::Corrupt("password hash"))?;
         Ok(Some(Account {
             credential: row.credential(),
-            name: row.name,
+            name: row.name.clone(),
             password: Arc::new(password),
-            scope: row.scope,
+            scope: row.scope.clone(),
             disabled: row.disabled,
+            row: Some(row),
         }))
     }
 
     /// The hash that is checked for users who do not exist, so that they cost the same time.
     #[must_use]
-    pub const fn dummy(&self) -> &Arc<PasswordHash> {
-        self.file.dummy()
+    pub fn dummy(&self) -> Arc<PasswordHash> {
+        let usual = self.database.and_then(|Database { state, random, dummy }| {
+            dummy.of(state.mirror().usual_cost(), &**random).ok()
+        });
+        usual.unwrap_or_else(|| Arc::clone(self.file.dummy()))
     }
+
+    /// Waits until this node's mirror knows the version that the account's tokens will name: a token of who was added, enabled
+    /// or given a password a moment ago would else be refused until the next poll. A feed that takes longer is not waited for.
+    pub(super) async fn settled(&self, account: &Account) {
+        if let (Some(Database { state, .. }), Some(row)) = (self.database, &account.row)
+            && timeout(FEED, state.mirror().reached(row.version)).await.is_err()
+        {
+            tracing::warn!(user = %account.name, "logged in, but what changed is not known here yet");
+        }
+    }
+
+    /// Puts argon2id in the place of an older hash, whose password this is; tokens go on.
+    ///
+    /// That happens beside the answer, which neither waits for it nor shows whether it was done. It stands in the same bounded
+    /// queue as logins. If it fails, the next login tries again; if the password was changed meanwhile, that stands.
+    pub(super) fn upgrade(
+        &self,
+        account: &Account,
+        password: Secret,
+        hashes: &HashPool,
+        now: Timestamp,
+    ) {
+        let (Some(Database { state, random, .. }), Some(row)) = (self.database, &account.row)
+        else {
+            return;
+        };
+        let (store, random, hashes) = (state.store().clone(), Arc::clone(random), hashes.clone());
+        let (name, from) = (row.name.clone(), row.password.clone());
+        let stronger = async move |name: &Subject| -> Result<bool, UpgradeError> {
+            let to = hashes.create(password, random).await?;
+            Ok(store.change_user(name, UserChange::Upgrade { from, to }, now).await?)
+        };
+        tokio::spawn(async move {
+            match stronger(&name).await {
+                Ok(true) => tracing::info!(user = %name, "the password is kept as argon2id now"),
+                Ok(false) => tracing::debug!(user = %name, "the hash was changed meanwhile"),
+                Err(error) => {
+                    tracing::warn!(user = %name, %error, "the password's older hash stays for now");
+                }
+            }
+        });
+    }
+}
+
+/// Why an older hash stays.
+#[derive(Debug, thiserror::Error)]
+enum UpgradeError {
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }

@@ -10,8 +10,10 @@ mod issue;
 mod password;
 mod refresh_token;
 mod services;
+#[cfg(test)]
+mod tests;
 
-pub use accounts::{Account, Accounts};
+pub use accounts::{Account, Accounts, Database};
 pub use client::{
     Client, ClientError, ClientRegistry, ClientRegistryError, ClientSecret, GrantType, authenticate,
 };

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::Timestamp;
 use crate::grants::client::{Client, GrantType};
 use crate::grants::issue::{Grant, Lineage};
 use crate::grants::services::GrantServices;
@@ -53,6 +54,7 @@ pub async fn log_in(
     request: PasswordRequest,
     client: &Client,
     services: &GrantServices<'_>,
+    now: Timestamp,
 ) -> Result<Grant, PasswordError> {
     let GrantServices { accounts, catalogue, hashes, .. } = services;
     if !client.grants.contains(&GrantType::Password) {
@@ -64,13 +66,21 @@ pub async fn log_in(
     }
     let attempt = services.visitor.check(Account::user(&request.username))?;
     let account = accounts.find(&request.username).await.map_err(unavailable)?;
-    let hash = account.as_ref().map_or_else(|| accounts.dummy(), |account| &account.password);
-    let matches = hashes.verify(request.password, Arc::clone(hash)).await?;
+    let known = account.as_ref().map(|account| Arc::clone(&account.password));
+    let hash = known.unwrap_or_else(|| accounts.dummy());
+    let older = hash.is_legacy().then(|| request.password.clone());
+    let matches = hashes.verify(request.password, hash).await?;
+    // The user may have been changed while the password waited for its thread. The tokens name the version of before, which
+    // every request and every refresh compares with the one of then: what is granted here is then dead already.
     let Some(user) = account.filter(|account| matches && !account.disabled) else {
         attempt.failed()?;
         return Err(PasswordError::Refused);
     };
     attempt.succeeded()?;
+    if let Some(password) = older {
+        accounts.upgrade(&user, password, hashes, now);
+    }
+    accounts.settled(&user).await;
     let most =
         user.scope.intersection(&client.scope).intersection(&catalogue.iter().cloned().collect());
     let scope = match request.scope {
@@ -202,7 +212,7 @@ mod tests {
                 issuer: &self.issuer,
                 random: &OsRandom,
             };
-            let grant = log_in(request, client, &services).await?;
+            let grant = log_in(request, client, &services, Timestamp::from_secs(0)).await?;
             Ok(format!("{} {}", grant.subject(), grant.scope()))
         }
     }

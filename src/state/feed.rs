@@ -80,7 +80,7 @@ impl Feed {
                     tracing::error!("the store is older than it was: was a backup put back?");
                     self.fill().await?;
                 } else if newest > last {
-                    self.last = Some(self.read_on(last).await?);
+                    self.reach(self.read_on(last).await?);
                 }
             }
             _ => self.fill().await?,
@@ -97,8 +97,13 @@ impl Feed {
             self.read_users().await?;
         }
         let read = self.read_on(0).await?;
-        self.last = Some(read.max(newest));
+        self.reach(read.max(newest));
         Ok(())
+    }
+
+    fn reach(&mut self, number: i64) {
+        self.last = Some(number);
+        self.mirror.reach(number);
     }
 
     async fn read_on(&self, mut last: i64) -> Result<i64, StoreError> {

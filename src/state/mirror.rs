@@ -5,18 +5,21 @@
 //! everything of that subject is revoked; too many in all raise it for everybody. Then more is refused than was asked for,
 //! never less.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
+use tokio::sync::watch;
 
+use super::held::{Held, HeldUsers};
 use super::revocations::Revocation;
 use super::users::StoredUser;
 use crate::clock::{Clock, Timestamp};
-use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::token::VerifiedToken;
+use crate::users::Cost;
 
 /// Bounds of the mirror.
 #[derive(Debug, Clone, Copy)]
@@ -31,15 +34,6 @@ const BOUNDS: Bounds = Bounds { entries: 500_000, of_one: 1_000 };
 
 /// How old the mirror is at most while the store answers: a poll and the patience with it.
 const CURRENT: Duration = Duration::from_secs(5);
-
-/// A user as requests see one: only who is enabled is here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    /// The most that the user may have.
-    pub scope: Scope,
-    /// The version of the credential that tokens must name.
-    pub credential: Arc<str>,
-}
 
 /// The mirror.
 #[derive(Debug)]
@@ -58,7 +52,9 @@ pub struct Mirror {
     subjects: DashMap<Subject, Timestamp>,
     /// Everything up to this point of time and one second is revoked; 0 when nothing is.
     all: AtomicU64,
-    users: Option<DashMap<Subject, Held>>,
+    users: Option<HeldUsers>,
+    /// Up to which number the feed was read.
+    number: watch::Sender<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -91,7 +87,8 @@ impl Mirror {
             families: DashMap::new(),
             subjects: DashMap::new(),
             all: AtomicU64::new(0),
-            users: users.then(DashMap::new),
+            users: users.then(HeldUsers::default),
+            number: watch::Sender::default(),
         }
     }
 
@@ -134,7 +131,22 @@ impl Mirror {
     /// What a user may have now; `None` for who is unknown or disabled.
     #[must_use]
     pub fn user(&self, name: &Subject) -> Option<Held> {
-        self.users.as_ref()?.get(name).map(|held| held.clone())
+        self.users.as_ref()?.find(name)
+    }
+
+    /// What the check of most users' passwords costs; the default where there are none.
+    #[must_use]
+    pub fn usual_cost(&self) -> Cost {
+        self.users.as_ref().map_or_else(Cost::default, HeldUsers::usual_cost)
+    }
+
+    /// Waits until everything up to a number of the feed, such as a user's version, is known here.
+    pub async fn reached(&self, number: i64) {
+        let mut numbers = self.number.subscribe();
+        // The sender is ours, so there is an end to wait for.
+        if numbers.wait_for(|own| *own >= number).await.is_err() {
+            tracing::trace!("the mirror has gone away");
+        }
     }
 
     /// Whether users are kept in the store.
@@ -170,23 +182,21 @@ impl Mirror {
 
     /// Puts a user as the row says, or takes one out that has none.
     pub(super) fn put_user(&self, name: &Subject, row: Option<&StoredUser>) {
-        let Some(users) = &self.users else { return };
-        match row.filter(|row| !row.disabled) {
-            Some(row) => {
-                let held = Held { scope: row.scope.clone(), credential: row.credential() };
-                users.insert(name.clone(), held);
-            }
-            None => {
-                users.remove(name);
-            }
+        if let Some(users) = &self.users {
+            users.put(name, row);
         }
     }
 
     /// Takes out every user who is not among those that were seen.
-    pub(super) fn retain_users(&self, seen: &std::collections::HashSet<Subject>) {
+    pub(super) fn retain_users(&self, seen: &HashSet<Subject>) {
         if let Some(users) = &self.users {
-            users.retain(|name, _| seen.contains(name));
+            users.retain(seen);
         }
+    }
+
+    /// The feed was read up to this number.
+    pub(super) fn reach(&self, number: i64) {
+        self.number.send_replace(number);
     }
 
     /// Everything was complete at this instant.

@@ -10,12 +10,13 @@
 //! |---|---|---|---|
 //! | a family begins, or is rotated | the commit is fsynced before the answer | wall time of the node that answers | sees it in the database at once |
 //! | something is revoked | likewise; then this node's mirror; then the answer | likewise | its mirror, at its next poll (half a second) |
-//! | a user changes | likewise | none: a version counts up | its mirror, at its next poll; logins read the database |
+//! | a user changes | likewise | none: a version counts up | its mirror, at its next poll; logins read the database, and wait for the mirror |
 //! | the store cannot be reached | nothing changes | monotonic time since the last poll that ended well | judges for itself |
 
 mod error;
 mod families;
 mod feed;
+mod held;
 mod mirror;
 mod refresh_token;
 mod revocations;
@@ -38,7 +39,8 @@ use crate::clock::Clock;
 
 pub use error::StoreError;
 pub use families::{Family, NewFamily, Rotated, Rotation};
-pub use mirror::{Held, Mirror};
+pub use held::Held;
+pub use mirror::Mirror;
 pub use refresh_token::{FamilyId, Nonce, RefreshToken, TagKey};
 pub use revocations::{MARGIN, Revocation};
 pub use store::{Place, Store};

@@ -212,7 +212,8 @@ impl Store {
         self.read(async |connection| users::after(connection, name, i64::from(limit)).await).await
     }
 
-    /// Changes a user. `false` when there was nothing to change: no such user, or one of that name already.
+    /// Changes a user. `false` when there was nothing to change: no such user, one of that name already, one who is not
+    /// disabled, or another hash by now.
     ///
     /// # Errors
     /// [`StoreError`]; it is then not known whether the user is changed.

@@ -24,7 +24,8 @@ pub struct StoredUser {
     pub scope: Scope,
     /// Whether the user is kept out.
     pub disabled: bool,
-    /// Another with every new password, and with every time the user is disabled: the tokens of before are over.
+    /// Another with every new password, and with every time the user is disabled or enabled: the tokens of before are over.
+    /// It is a number of the feed, so a mirror that has read so far knows this version ([`super::Mirror::reached`]).
     pub version: i64,
 }
 
@@ -65,7 +66,7 @@ pub enum UserChange {
     Scope(Scope),
     /// Keeps the user out, with every token that is still around.
     Disable,
-    /// Lets the user in again, to log in anew.
+    /// Lets a disabled user in again, to log in anew.
     Enable,
     /// Removes the user.
     Delete,
@@ -85,7 +86,8 @@ impl std::fmt::Debug for UserChange {
     }
 }
 
-/// Changes one user. `false` when there was nothing to change: no such user, or one of that name already.
+/// Changes one user. `false` when there was nothing to change: no such user, one of that name already, one who is not disabled,
+/// or another hash by now.
 pub(super) async fn change(
     connection: &mut AnyConnection,
     name: &Subject,
@@ -97,15 +99,10 @@ pub(super) async fn change(
     {
         return Ok(false);
     }
-    // An upgrade changes nothing that a mirror holds. Everything else draws a number, which is the version where one is
-    // wanted: numbers never repeat, so a name that was deleted and comes back does not revive the tokens of before.
-    let version = match change {
-        UserChange::Upgrade { .. } => 0,
-        _ => {
-            let revocation = Revocation::User { name: name.clone(), at: now };
-            revocations::record(&mut *connection, &revocation).await?
-        }
-    };
+    // Every change draws a number, for the mirrors (an upgrade too: they count what logins cost). It is the version where one
+    // is wanted: numbers never repeat, so a name that was deleted and comes back does not revive the tokens of before.
+    let revocation = Revocation::User { name: name.clone(), at: now };
+    let version = revocations::record(&mut *connection, &revocation).await?;
     let name = name.as_str();
     let query = match change {
         UserChange::Add { password, scope } => {
@@ -138,7 +135,9 @@ pub(super) async fn change(
                 .bind(name)
         }
         UserChange::Enable => {
-            sqlx::query("UPDATE users SET disabled = 0 WHERE name = $1").bind(name)
+            let update =
+                "UPDATE users SET disabled = 0, version = $1 WHERE name = $2 AND disabled <> 0";
+            sqlx::query(update).bind(version).bind(name)
         }
         UserChange::Delete => sqlx::query("DELETE FROM users WHERE name = $1").bind(name),
     };

@@ -39,8 +39,8 @@ impl fmt::Debug for HashPoolSettings {
     }
 }
 
-/// The pool. Its threads end when it is dropped.
-#[derive(Debug)]
+/// The pool. Cloning it copies references; its threads end when the last is dropped.
+#[derive(Debug, Clone)]
 pub struct HashPool {
     jobs: SyncSender<Job>,
     depth: Arc<AtomicUsize>,

@@ -2,11 +2,13 @@
 //!
 //! Where users are kept is read by `config`; what a login may be worth is decided in `grants`. Nothing here answers a request.
 
+mod dummy;
 mod hasher;
 pub mod import;
 mod password;
 mod store;
 
+pub use dummy::Dummy;
 pub use hasher::{HashError, HashPool, HashPoolSettings};
 pub use password::{Algorithm, Cost, MAX_PASSWORD_BYTES, PasswordHash, PasswordHashError};
 pub use store::{User, UserStore, UserStoreError};

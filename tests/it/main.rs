@@ -48,6 +48,13 @@ mod revoke_command;
 // Refresh tokens: rotation, reuse, grace.
 #[cfg(feature = "proxy")]
 mod refresh;
+// Users in the database, changed while they are logged in.
+#[cfg(feature = "proxy")]
+mod users_database;
+// `portcullis users`.
+#[cfg(feature = "proxy")]
+mod cli_users;
+
 // Revocation, introspection, userinfo.
 #[cfg(feature = "proxy")]
 mod revocation;
@@ -88,6 +95,9 @@ mod promtool;
 // A PostgreSQL of the test's own, and ways to it that can be cut.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod databases;
+// How long an unknown user takes.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod timing;
 // `kill -9` in the middle of everything.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod crash;

@@ -138,6 +138,12 @@ impl Cost {
         for cost in costs {
             *counts.entry(cost).or_default() += 1;
         }
+        Self::usual_of(counts)
+    }
+
+    /// The same, of costs that were counted already.
+    #[must_use]
+    pub fn usual_of(counts: impl IntoIterator<Item = (Self, usize)>) -> Self {
         let usual = counts.into_iter().max_by_key(|(cost, count)| (*count, *cost));
         usual.map_or_else(Self::default, |(cost, _)| cost)
     }

@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::captured::Captured;
+use super::database_users;
 use super::tokens::Mint;
 use super::upstream::Upstream;
 use super::{Behaviour, H2, HOST, Response, Wire};
@@ -59,6 +60,7 @@ pub(crate) fn edge() -> EdgeBuilder {
         upstream: String::new(),
         state: None,
         database: None,
+        users: "{ file: users.yaml }",
         grace: 10,
         log: Captured::default(),
     }
@@ -77,6 +79,7 @@ pub(crate) struct EdgeBuilder {
     upstream: String,
     state: Option<String>,
     database: Option<String>,
+    users: &'static str,
     grace: u32,
     log: Captured,
 }
@@ -97,6 +100,12 @@ impl EdgeBuilder {
     /// Keeps state here, as a flow map. Users who log in get refresh tokens.
     pub(crate) fn state_at(mut self, yaml: &str) -> Self {
         self.state = Some(yaml.to_owned());
+        self
+    }
+
+    /// Keeps the usual users in the state store instead of the file.
+    pub(crate) const fn users_in_database(mut self) -> Self {
+        self.users = "{ database: true }";
         self
     }
 
@@ -194,8 +203,11 @@ impl EdgeBuilder {
                 .unwrap();
         if let Some(state) = &config.state {
             shared = shared.with_state(state).unwrap();
-            let state = shared.state.as_ref().unwrap();
-            assert!(state.filled(Duration::from_secs(20)).await);
+            let place = shared.state.as_ref().unwrap();
+            assert!(place.filled(Duration::from_secs(20)).await);
+            if state.users {
+                database_users::add(place).await;
+            }
         }
         let shared = Arc::new(shared);
         let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));
@@ -222,7 +234,7 @@ impl EdgeBuilder {
         let Self {
             routes, listener, issuer, tokens, accept, more, upstream: upstream_more, ..
         } = self;
-        let grace = self.grace;
+        let (users, grace) = (self.users, self.grace);
         let digest = vault_digest();
         let (state, grants) = match &self.state {
             Some(state) => (format!("state: {state}"), "password, refresh_token"),
@@ -239,7 +251,7 @@ tokens:
   keys: [{{ id: k1, algorithm: EdDSA, file: signing.pem, use: sign }}]
   accept: [{accept}]
 {state}
-users: {{ file: users.yaml }}
+users: {users}
 clients:
   - {{ id: web, default: true, grants: [{grants}], scopes: [admin, 'notes:read', 'notes:write'] }}
   - {{ id: reader, grants: [{grants}], scopes: ['notes:read'] }}
@@ -344,6 +356,11 @@ impl Edge {
         let answer = self.token(&form.replace(' ', "+")).await;
         answer.is(200);
         answer.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Where its files are, `portcullis.yaml` among them.
+    pub(crate) fn directory(&self) -> &Path {
+        self.files.path()
     }
 
     /// Moves the edge's wall clock.

@@ -3,6 +3,7 @@
 
 pub(crate) mod captured;
 pub(crate) mod client;
+pub(crate) mod database_users;
 pub(crate) mod gateway;
 pub(crate) mod idp;
 #[cfg(feature = "external-tests")]

@@ -1,0 +1,260 @@
+//! `portcullis users`: the users in the database, changed from the command line, which counts as another node: the running
+//! ones see it within two seconds.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::cli::check::Format;
+use crate::cli::user_import::{self, Import};
+use crate::cli::{INVALID, password, print_problems, read, state};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{self, Config};
+use crate::oauth::scope::Scope;
+use crate::oauth::subject::Subject;
+use crate::random::OsRandom;
+use crate::state::{Store, StoreError, StoredUser, UserChange};
+use crate::users::PasswordHash;
+
+/// How many users are read at once.
+const PAGE: u16 = 1_000;
+
+/// What to do. Passwords are asked for, or are one line of standard input; they are never arguments.
+#[derive(Debug, Subcommand)]
+pub(super) enum Users {
+    /// Add a user.
+    Add {
+        #[command(flatten)]
+        who: Who,
+        /// What the user may do, such as "orders:read orders:write"; nothing, if left out.
+        #[arg(long, value_parser = Scope::parse)]
+        scopes: Option<Scope>,
+    },
+    /// Give a user another password. The tokens of the old one are over.
+    Passwd(Who),
+    /// Keep a user out, with every token that is still around.
+    Disable(Who),
+    /// Let a disabled user in again, to log in anew.
+    Enable(Who),
+    /// Say what a user may do from now on; tokens that are out there are worth no more.
+    Grant {
+        #[command(flatten)]
+        who: Who,
+        /// All of the user's scopes; "" for none.
+        #[arg(long, value_parser = Scope::parse)]
+        scopes: Scope,
+    },
+    /// Remove a user, with every token that is still around.
+    Remove(Who),
+    /// Print all users. Nobody's hash is printed, only its algorithm.
+    List {
+        /// The configuration.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// How to print them.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// Add users from a list with the hashes of their passwords: all of them, or, if any line is wrong, none. Who is there
+    /// already is left alone.
+    Import(Import),
+}
+
+/// One user.
+#[derive(Debug, Args)]
+pub(super) struct Who {
+    /// The user's name.
+    #[arg(value_parser = Subject::user)]
+    name: Subject,
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Users {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let read = read(self.file());
+        let Some(config) = read.config else {
+            print_problems(&read.problems, &read.warnings);
+            return Ok(ExitCode::from(INVALID));
+        };
+        if !config.state.as_ref().is_some_and(|state| state.users) {
+            bail!(
+                "users are not in the database; the configuration says so with `users: {{ database: true }}`"
+            );
+        }
+        let undeclared = undeclared(self.scopes(), &config);
+        if !undeclared.is_empty() {
+            for complaint in undeclared {
+                eprintln!("error: {complaint}");
+            }
+            return Ok(ExitCode::from(INVALID));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let store = state::open(&config).await?;
+            self.act(&store).await
+        })
+    }
+
+    const fn file(&self) -> &PathBuf {
+        match self {
+            Self::Add { who, .. } | Self::Grant { who, .. } => &who.config,
+            Self::Passwd(who) | Self::Disable(who) | Self::Enable(who) | Self::Remove(who) => {
+                &who.config
+            }
+            Self::List { config, .. } => config,
+            Self::Import(import) => &import.config,
+        }
+    }
+
+    /// The scopes that the command names, which must be in the catalogue.
+    const fn scopes(&self) -> Option<&Scope> {
+        match self {
+            Self::Add { scopes, .. } => scopes.as_ref(),
+            Self::Grant { scopes, .. } => Some(scopes),
+            Self::Import(import) => import.scopes.as_ref(),
+            Self::Passwd(_) | Self::Disable(_) | Self::Enable(_) | Self::Remove(_) => None,
+            Self::List { .. } => None,
+        }
+    }
+
+    async fn act(self, store: &Store) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Add { who: Who { name, .. }, scopes } => {
+                // Before a password is asked for in vain.
+                if store.user(name.as_str()).await?.is_some() {
+                    bail!("there is a user `{name}` already");
+                }
+                let password = PasswordHash::create(&password::ask()?, &OsRandom)?;
+                let scope = scopes.unwrap_or_default();
+                let may = may(&scope);
+                let added = change(store, &name, UserChange::Add { password, scope }).await?;
+                if !added {
+                    bail!("there is a user `{name}` already");
+                }
+                println!("{name} is added and {may}");
+            }
+            Self::Passwd(Who { name, .. }) => {
+                present(store, &name).await?;
+                let hash = PasswordHash::create(&password::ask()?, &OsRandom)?;
+                must(store, &name, UserChange::Password(hash)).await?;
+                println!("{name} has another password; the tokens of the old one are over");
+            }
+            Self::Disable(Who { name, .. }) => {
+                must(store, &name, UserChange::Disable).await?;
+                println!("{name} is disabled, and every token of before is over");
+            }
+            Self::Enable(Who { name, .. }) => {
+                let told = match present(store, &name).await?.disabled {
+                    true => "is enabled, and has to log in anew",
+                    false => "was not disabled",
+                };
+                change(store, &name, UserChange::Enable).await?;
+                println!("{name} {told}");
+            }
+            Self::Grant { who: Who { name, .. }, scopes } => {
+                let may = may(&scopes);
+                must(store, &name, UserChange::Scope(scopes)).await?;
+                println!("{name} {may}");
+            }
+            Self::Remove(Who { name, .. }) => {
+                must(store, &name, UserChange::Delete).await?;
+                println!("{name} is removed, and every token of before is over");
+            }
+            Self::List { format, .. } => print(&all(store).await?, format),
+            Self::Import(import) => return user_import::run(import, store).await,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A complaint for every scope that the catalogue does not have.
+fn undeclared(scope: Option<&Scope>, config: &Config) -> Vec<String> {
+    let catalogue = &config.catalogue;
+    let unknown = scope.into_iter().flat_map(Scope::iter);
+    let unknown = unknown.filter(|scope| !catalogue.contains(scope.as_str()));
+    unknown
+        .map(|scope| {
+            let names = catalogue.iter().map(|declared| declared.as_str());
+            let hint = config::hint(scope.as_str(), names);
+            let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+            format!("--scopes: `{}` is not in the catalogue{hint}", scope.as_str())
+        })
+        .collect()
+}
+
+fn may(scope: &Scope) -> String {
+    match scope.is_empty() {
+        true => "has no scopes".to_owned(),
+        false => format!("may have: {scope}"),
+    }
+}
+
+async fn present(store: &Store, name: &Subject) -> anyhow::Result<StoredUser> {
+    match store.user(name.as_str()).await? {
+        Some(user) => Ok(user),
+        None => bail!("there is no user `{name}`"),
+    }
+}
+
+async fn change(store: &Store, name: &Subject, change: UserChange) -> Result<bool, StoreError> {
+    store.change_user(name, change, SystemClock.now()).await
+}
+
+/// Changes somebody who must be there.
+async fn must(store: &Store, name: &Subject, wanted: UserChange) -> anyhow::Result<()> {
+    if !change(store, name, wanted).await? {
+        bail!("there is no user `{name}`");
+    }
+    Ok(())
+}
+
+/// Every user, by name.
+async fn all(store: &Store) -> Result<Vec<StoredUser>, StoreError> {
+    let mut users: Vec<StoredUser> = Vec::new();
+    loop {
+        let last = users.last().map_or("", |user| user.name.as_str());
+        let page = store.users_after(last, PAGE).await?;
+        let full = page.len() == usize::from(PAGE);
+        users.extend(page);
+        if !full {
+            return Ok(users);
+        }
+    }
+}
+
+fn print(users: &[StoredUser], format: Format) {
+    let algorithm = |user: &StoredUser| {
+        let hash = PasswordHash::parse(&user.password);
+        hash.map_or_else(|_| "unreadable".to_owned(), |hash| hash.cost().algorithm().to_string())
+    };
+    match format {
+        Format::Text => {
+            let widest = users.iter().map(|user| user.name.as_str().len()).max().unwrap_or(0);
+            for user in users {
+                let state = if user.disabled { "disabled" } else { "enabled" };
+                let (name, scope, hash) = (user.name.as_str(), &user.scope, algorithm(user));
+                let line = format!("{name:widest$}  {state:8}  {hash:13}  {scope}");
+                println!("{}", line.trim_end());
+            }
+        }
+        Format::Json => {
+            let users: Vec<_> = users
+                .iter()
+                .map(|user| {
+                    json!({
+                        "name": user.name.as_str(),
+                        "scopes": user.scope.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
+                        "disabled": user.disabled,
+                        "algorithm": algorithm(user),
+                    })
+                })
+                .collect();
+            println!("{:#}", json!(users));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The users of the database as this node holds them: what requests ask, and what their passwords cost to check.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+
+use super::users::StoredUser;
+use crate::oauth::scope::Scope;
+use crate::oauth::subject::Subject;
+use crate::users::{Cost, PasswordHash};
+
+/// A user as requests see one: only who is enabled is held so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The most that the user may have.
+    pub scope: Scope,
+    /// The version of the credential that tokens must name.
+    pub credential: Arc<str>,
+}
+
+/// All users. Written by the feed alone, one row after the other.
+#[derive(Debug, Default)]
+pub(super) struct HeldUsers {
+    rows: DashMap<Subject, Row>,
+    /// How many rows have which cost.
+    costs: Mutex<HashMap<Cost, usize>>,
+}
+
+/// A user, disabled or not: the disabled are counted too, since logins for them cost the same.
+#[derive(Debug)]
+struct Row {
+    /// `None` for who is disabled.
+    held: Option<Held>,
+    /// `None` for a hash that cannot be read.
+    cost: Option<Cost>,
+}
+
+impl HeldUsers {
+    /// What a user may have now; `None` for who is unknown or disabled.
+    pub(super) fn find(&self, name: &Subject) -> Option<Held> {
+        self.rows.get(name)?.held.clone()
+    }
+
+    /// Puts a user as the row says, or takes one out that has none.
+    pub(super) fn put(&self, name: &Subject, row: Option<&StoredUser>) {
+        let before = match row {
+            Some(row) => {
+                let held = Held { scope: row.scope.clone(), credential: row.credential() };
+                let held = Some(held).filter(|_| !row.disabled);
+                let cost = PasswordHash::parse(&row.password).ok().map(|hash| hash.cost());
+                self.count(cost);
+                self.rows.insert(name.clone(), Row { held, cost })
+            }
+            None => self.rows.remove(name).map(|(_, row)| row),
+        };
+        self.discount(before.and_then(|row| row.cost));
+    }
+
+    /// Takes out every user who is not among those that were seen.
+    pub(super) fn retain(&self, seen: &HashSet<Subject>) {
+        self.rows.retain(|name, row| {
+            let stays = seen.contains(name);
+            if !stays {
+                self.discount(row.cost);
+            }
+            stays
+        });
+    }
+
+    /// The cost that most have.
+    pub(super) fn usual_cost(&self) -> Cost {
+        Cost::usual_of(self.costs.lock().iter().map(|(cost, count)| (*cost, *count)))
+    }
+
+    fn count(&self, cost: Option<Cost>) {
+        if let Some(cost) = cost {
+            *self.costs.lock().entry(cost).or_default() += 1;
+        }
+    }
+
+    fn discount(&self, cost: Option<Cost>) {
+        let Some(cost) = cost else { return };
+        let mut costs = self.costs.lock();
+        if let Some(count) = costs.get_mut(&cost) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                costs.remove(&cost);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BCRYPT: &str = "$2b$04$H.zj3W3PRsXXBn0xfDhvhebSUIs7b6sz/feqRphkzH4XtNp1SBfY2";
+    const ARGON2ID: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn name(name: &str) -> Subject {
+        Subject::user(name).unwrap()
+    }
+
+    fn row(of: &str, password: &str, disabled: bool) -> StoredUser {
+        let (scope, password) = (Scope::parse("a").unwrap(), password.to_owned());
+        StoredUser { name: name(of), password, scope, disabled, version: 7 }
+    }
+
+    #[test]
+    fn only_who_is_enabled_is_found() {
+        let users = HeldUsers::default();
+        users.put(&name("alice"), Some(&row("alice", ARGON2ID, false)));
+        let held = users.find(&name("alice")).unwrap();
+        assert_eq!((&*held.credential, held.scope.to_string()), ("v7", "a".to_owned()));
+        users.put(&name("alice"), Some(&row("alice", ARGON2ID, true)));
+        assert_eq!(users.find(&name("alice")), None);
+        users.put(&name("alice"), Some(&row("alice", "unreadable", false)));
+        assert!(users.find(&name("alice")).is_some(), "no login, but tokens that are out go on");
+        users.put(&name("alice"), None);
+        assert_eq!(users.find(&name("alice")), None);
+        assert_eq!(users.find(&name("bob")), None);
+    }
+
+    #[test]
+    fn a14_the_usual_cost_follows_the_rows() {
+        let (bcrypt, argon2id) = (Cost::Bcrypt { exponent: 4 }, Cost::default());
+        let users = HeldUsers::default();
+        assert_eq!(users.usual_cost(), argon2id);
+        for (of, disabled) in [("a", false), ("b", true), ("c", false)] {
+            users.put(&name(of), Some(&row(of, BCRYPT, disabled)));
+            users.put(&name(of), Some(&row(of, BCRYPT, disabled)));
+        }
+        assert_eq!(users.usual_cost(), bcrypt, "the disabled are counted, and nobody twice");
+        users.put(&name("a"), Some(&row("a", ARGON2ID, false)));
+        assert_eq!(users.usual_cost(), bcrypt);
+        users.put(&name("b"), None);
+        users.put(&name("b"), None);
+        assert_eq!(users.usual_cost(), argon2id);
+        users.put(&name("b"), Some(&row("b", BCRYPT, false)));
+        users.put(&name("b"), Some(&row("b", "unreadable", false)));
+        users.retain(&[name("a")].into());
+        assert_eq!(*users.costs.lock(), HashMap::from([(argon2id, 1)]));
+        assert!(users.find(&name("a")).is_some() && users.find(&name("c")).is_none());
+    }
+}
