@@ -92,7 +92,9 @@ async fn one(config: &Config, store: &Store, text: &str, now: Timestamp) -> anyh
     let verifier =
         Verifier::new(&tokens.issuer, &tokens.audience, tokens.leeway, Arc::clone(&tokens.keys));
     let token =
-        verifier.verify(text, now).context("this is no token that would be accepted here")?;
+        verifier.verify(text, now).context(
+            "this is no token of ours that would be accepted; `--user` ends those of other issuers, by subject",
+        )?;
     let id = token.token_id().context("this token has no id to revoke it by")?;
     let revocation = Revocation::Token {
         id: id.to_string(),

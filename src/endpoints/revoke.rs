@@ -11,9 +11,10 @@ use crate::clock::Timestamp;
 use crate::endpoints::client_request::{self, RequestFault, error, no_state};
 use crate::endpoints::{EndpointRequest, Outcome, Served, wrong_method};
 use crate::grants::{Client, GrantServices, LONGEST_ACCESS};
+use crate::issuers::Issuers;
 use crate::oauth::error::ErrorCode;
 use crate::state::{RefreshToken, Revocation, State, StoreError};
-use crate::token::{VerifiedToken, Verifier, VerifyError};
+use crate::token::{VerifiedToken, VerifyError};
 
 /// The longest that clocks may differ: a revoked token is remembered for as long as any node might still take it.
 const MAX_LEEWAY: std::time::Duration = std::time::Duration::from_secs(120);
@@ -21,7 +22,7 @@ const MAX_LEEWAY: std::time::Duration = std::time::Duration::from_secs(120);
 /// Answers one revocation request.
 pub async fn serve(
     services: &GrantServices<'_>,
-    verifier: &Verifier,
+    issuers: &Issuers,
     request: &EndpointRequest,
     now: Timestamp,
 ) -> Served {
@@ -29,7 +30,7 @@ pub async fn serve(
         return Served::from(wrong_method("POST"));
     }
     let mut outcome = Outcome::default();
-    let answer = match revoke(services, verifier, request, now, &mut outcome).await {
+    let answer = match revoke(services, issuers, request, now, &mut outcome).await {
         Ok(()) => Answer::json(StatusCode::OK, &json!({})),
         Err(failure) => {
             outcome.failure = Some(failure.id());
@@ -41,7 +42,7 @@ pub async fn serve(
 
 async fn revoke(
     services: &GrantServices<'_>,
-    verifier: &Verifier,
+    issuers: &Issuers,
     request: &EndpointRequest,
     now: Timestamp,
     outcome: &mut Outcome,
@@ -56,7 +57,11 @@ async fn revoke(
     if let Some(token) = RefreshToken::parse(text) {
         return end_family(&token, client, state, now, outcome).await;
     }
-    match verifier.verify(text, now) {
+    // Section 2.2.1: 200 would say that it is dead, and it may live on here for as long as its issuer lets it.
+    if issuers.is_from_outside(text) {
+        return Err(Failure::FromOutside);
+    }
+    match issuers.own().verify(text, now) {
         Ok(token) => end_token(&token, client, state, outcome).await,
         // It will live, and cannot be told from one of another client's yet.
         Err(VerifyError::NotYetValid) => Err(Failure::NotYet),
@@ -110,6 +115,7 @@ enum Failure {
     Request(RequestFault),
     NoToken,
     OtherClient,
+    FromOutside,
     NotYet,
     NoState,
 }
@@ -133,6 +139,7 @@ impl Failure {
             Self::Request(fault) => fault.id(),
             Self::NoToken => "no_token",
             Self::OtherClient => "token_of_another_client",
+            Self::FromOutside => "token_of_another_issuer",
             Self::NotYet => "not_yet_valid",
             Self::NoState => "state_unavailable",
         }
@@ -146,6 +153,9 @@ impl Failure {
             Self::NoToken => error(bad, Code::InvalidRequest, "token is required"),
             Self::OtherClient => {
                 error(bad, Code::InvalidGrant, "the token was issued to another client")
+            }
+            Self::FromOutside => {
+                error(bad, Code::UnsupportedTokenType, "the token is revoked by its issuer only")
             }
             Self::NotYet => error(bad, Code::UnsupportedTokenType, "the token is not valid yet"),
             Self::NoState => no_state(),

@@ -157,7 +157,6 @@ pub struct Gateway {
     catalogue: Arc<Catalogue>,
     issuer: Arc<Issuer>,
     /// Ourselves alone, for the endpoints of our own.
-    verifier: Arc<Verifier>,
     issuers: Arc<Issuers>,
     keys: Arc<KeyRing>,
     hosts: Arc<[Host]>,
@@ -232,7 +231,7 @@ impl Gateway {
         let verifier =
             Verifier::new(&tokens.issuer, &tokens.audience, tokens.leeway, Arc::clone(ring));
         let verifier = Arc::new(verifier);
-        let issuers = Issuers::new(Arc::clone(&verifier), tokens.accept, &shared.issuer_keys);
+        let issuers = Issuers::new(verifier, tokens.accept, &shared.issuer_keys);
         Self {
             generation,
             mirror: shared.state.as_ref().map(|state| Arc::clone(state.mirror())),
@@ -245,7 +244,6 @@ impl Gateway {
                 tokens.lifetime,
                 Arc::clone(ring),
             )),
-            verifier,
             issuers: Arc::new(issuers),
             keys: Arc::clone(ring),
             hosts: Arc::from(tokens.hosts),
@@ -268,7 +266,7 @@ impl Gateway {
         match endpoint {
             Endpoint::Token => token::serve(&self.services(request, now), request, now).await,
             Endpoint::Revoke => {
-                revoke::serve(&self.services(request, now), &self.verifier, request, now).await
+                revoke::serve(&self.services(request, now), &self.issuers, request, now).await
             }
             Endpoint::Introspect => {
                 let examine = |text: &str| self.examined(text, now).ok();

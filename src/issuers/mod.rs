@@ -99,6 +99,19 @@ impl Issuers {
         policy.recheck(token, &set, now)
     }
 
+    /// What verifies our own tokens.
+    #[must_use]
+    pub fn own(&self) -> &Verifier {
+        &self.own
+    }
+
+    /// Whether a text says that one of the outside issuers made it. Nothing of it is proven.
+    #[must_use]
+    pub fn is_from_outside(&self, text: &str) -> bool {
+        !self.outside.is_empty()
+            && claimed_issuer(text).is_some_and(|issuer| self.find(&issuer).is_some())
+    }
+
     /// The key sets of the outside issuers, in the order of the configuration.
     pub fn keys(&self) -> impl Iterator<Item = &Arc<IssuerKeys>> {
         self.outside.iter().map(|(_, keys)| keys)

@@ -156,7 +156,8 @@ impl Writer {
                 tracing::debug!(%error, "a batch failed and is written one by one");
                 let late = matches!(error, StoreError::Late(_));
                 for job in batch {
-                    let outcome = match late {
+                    let waited = self.clock.instant().saturating_duration_since(job.since);
+                    let outcome = match late || waited >= PATIENCE {
                         true => Err(StoreError::Late(PATIENCE)),
                         false => self.commit(&[&job.write]).await,
                     };

@@ -7,7 +7,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{EncodingKey, crypto};
+use portcullis::clock::Timestamp;
 use portcullis::keys::Algorithm;
+use portcullis::oauth::subject::Subject;
+use portcullis::state::Revocation;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
@@ -392,4 +395,26 @@ async fn a_reload_keeps_the_keys_of_an_issuer_that_stays_as_it_is() {
     on.edge.get("/theirs/1").bearer(&token).await.is(200);
     on.is_ready(200).await;
     assert_eq!(idp.count(), 1);
+}
+
+#[tokio::test]
+async fn d14_its_tokens_are_revoked_by_it_or_here_by_their_subject() {
+    let idp = Idp::start(Algorithm::Es256).await;
+    let log = Captured::default();
+    let edge = builder(&idp.accepted("", "")).stateful().log_to(&log).start().await;
+    let on = Believing { edge, log, asked: AtomicUsize::new(0) };
+    on.is_ready(200).await;
+    let sign = |name: &str| {
+        idp.key().sign(&on.claims(json!({ "sub": name, "azp": "web", "scope": "notes:read" })))
+    };
+    let (alice, bob) = (sign("alice"), sign("bob"));
+    let answer = on.edge.post("/token/revoke", &format!("token={alice}")).await;
+    answer.is_refused(400, "unsupported_token_type");
+    on.edge.get("/theirs/1").bearer(&alice).await.is(200);
+
+    let subject = Subject::parse("idp:alice").unwrap();
+    let at = Timestamp::from_secs(on.edge.now());
+    on.edge.store().revoke(Revocation::Subject { subject, at }).await.unwrap();
+    on.edge.get("/theirs/1").bearer(&alice).await.is_challenged(401, INVALID);
+    on.edge.get("/theirs/1").bearer(&bob).await.is(200);
 }

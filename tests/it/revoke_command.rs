@@ -89,7 +89,7 @@ async fn one_token_ends_by_the_file_that_holds_it() {
     site.write("token", "nonsense");
     let unknown = site.run(&["revoke", "-c", "portcullis.yaml", "--token-file", "token"], "");
     let (_, err) = ended(&unknown, 1);
-    assert!(err.contains("no token that would be accepted here"), "{err}");
+    assert!(err.contains("no token of ours that would be accepted"), "{err}");
 }
 
 #[tokio::test]

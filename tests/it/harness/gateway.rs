@@ -373,6 +373,11 @@ impl Edge {
         self.clock.now().as_secs()
     }
 
+    /// Where its state is kept.
+    pub(crate) fn store(&self) -> &portcullis::state::Store {
+        self.live.shared().state.as_ref().unwrap().store()
+    }
+
     /// Disables bob and reloads.
     pub(crate) fn disable_bob(&self) {
         self.change_users("name: bob,", "name: bob, disabled: true,");
