@@ -42,6 +42,9 @@ mod throttle;
 #[cfg(feature = "proxy")]
 mod token_endpoint;
 
+// The feed between nodes, on PostgreSQL.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod feed;
 // `portcullis revoke`.
 #[cfg(feature = "proxy")]
 mod revoke_command;

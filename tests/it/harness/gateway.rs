@@ -373,6 +373,12 @@ impl Edge {
         self.clock.now().as_secs()
     }
 
+    /// What it knows of what is revoked.
+    #[cfg(feature = "external-tests")]
+    pub(crate) fn mirror(&self) -> &portcullis::state::Mirror {
+        self.live.shared().state.as_ref().unwrap().mirror()
+    }
+
     /// Where its state is kept.
     pub(crate) fn store(&self) -> &portcullis::state::Store {
         self.live.shared().state.as_ref().unwrap().store()
