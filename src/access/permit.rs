@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use crate::access::edits::HeaderEdits;
-use crate::clock::Timestamp;
 use crate::oauth::client::ClientId;
 use crate::oauth::subject::Subject;
 use crate::route::table::Route;
@@ -73,12 +72,6 @@ impl Permit {
     #[must_use]
     pub fn token_id(&self) -> Option<&Arc<str>> {
         self.token.as_deref().and_then(VerifiedToken::token_id)
-    }
-
-    /// When the token ends: a tunnel that it opened must not outlive it.
-    #[must_use]
-    pub fn expires_at(&self) -> Option<Timestamp> {
-        self.token.as_deref().map(VerifiedToken::expires_at)
     }
 
     /// Whether the token's verification came from the cache; `None` when there is no token.

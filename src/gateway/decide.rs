@@ -26,6 +26,7 @@ use crate::route::path::RequestPath;
 use crate::route::rule::{AccessRule, Believed};
 use crate::route::table::{Found, Route};
 use crate::route::target::{Target, TargetError};
+use crate::state::Mirror;
 use crate::token::{TokenDigest, VerifiedToken, VerifyError};
 
 /// The head of a request, as it was received.
@@ -76,6 +77,17 @@ impl Gateway {
         if let (Some(digest), Some(token)) = (permit.fresh, &permit.token) {
             self.shared.cache.remember(digest, Arc::clone(token), now);
         }
+    }
+
+    /// Whether the token that let a request pass still holds: not over, not revoked, its user and client still there. For
+    /// tunnels, which go on long after the decision. Scopes are not asked again.
+    #[must_use]
+    pub fn still_holds(&self, permit: &Permit, now: Timestamp) -> bool {
+        let Some(token) = &permit.token else { return true };
+        let known = |mirror: &Arc<Mirror>| mirror.is_usable() && !mirror.is_revoked(token);
+        now < token.expires_at()
+            && self.mirror.as_ref().is_none_or(known)
+            && self.worth(token).is_ok()
     }
 
     /// Every route that covers the target, the winner's path first. Empty when the target is refused.

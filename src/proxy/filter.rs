@@ -138,17 +138,15 @@ impl EdgeProxy {
 
     /// A tunnel ends with the token that opened it.
     fn check_tunnel(&self, session: &Session, exchange: &Exchange) -> Result<()> {
-        let end = match exchange.permit() {
-            Some(permit) if session.was_upgraded() => permit.expires_at(),
-            Some(_) | None => None,
+        let Some(permit) = exchange.permit().filter(|_| session.was_upgraded()) else {
+            return Ok(());
         };
-        match end {
-            Some(end) if self.shared.clock.now() >= end => {
-                Err(Error::explain(ErrorType::ConnectionClosed, "the token has expired")
-                    .into_down())
-            }
-            Some(_) | None => Ok(()),
+        // The snapshot in force, not the one that let it in: its user may be gone since.
+        if self.live.current().still_holds(permit, self.shared.clock.now()) {
+            return Ok(());
         }
+        let why = "the token has ended";
+        Err(Error::explain(ErrorType::ConnectionClosed, why).into_down())
     }
 }
 

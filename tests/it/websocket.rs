@@ -72,3 +72,23 @@ async fn a_tunnel_ends_with_its_token() {
     public.send("still here").await;
     assert_eq!(public.read_bytes(10).await, b"still here");
 }
+
+#[tokio::test]
+async fn a_tunnel_ends_when_its_token_is_revoked_or_its_user_kept_out() {
+    let edge = edge().stateful().upstream(Behaviour::Tunnels).start().await;
+    let (one, other) = (edge.tokens("bob").await, edge.tokens("alice").await);
+    let open = async |token: &str| {
+        let mut wire = edge.wire().await;
+        wire.ask(upgrade(&edge, "/notes/socket").bearer(token).bytes()).await.is(101);
+        wire
+    };
+    let (mut revoked, mut kept) = (open(&other.access).await, open(&one.access).await);
+    edge.post("/token/revoke", &format!("token={}", other.access)).await.is(200);
+    revoked.send("two").await;
+    assert_eq!(revoked.read_to_end().await, "");
+    kept.send("one").await;
+    assert_eq!(kept.read_bytes(3).await, b"one");
+    edge.disable_bob();
+    kept.send("two").await;
+    assert_eq!(kept.read_to_end().await, "");
+}
