@@ -54,7 +54,7 @@ pub struct Shared {
     /// The threads that check passwords.
     pub hashes: HashPool,
     /// Who has guessed too often.
-    pub throttle: Throttle,
+    pub throttle: Arc<Throttle>,
     /// What outlives the process, if it is kept.
     pub state: Option<State>,
     /// Verified tokens, by digest and snapshot.
@@ -90,18 +90,19 @@ impl Shared {
             observer: Some(Arc::new(move |wait| waits.hash_waited(wait))),
         })?;
         let cache = TokenCache::new(TOKEN_CACHE_ENTRIES);
-        let throttle = Throttle::new(Limits::default());
+        let throttle = Arc::new(Throttle::new(Limits::default()));
         let log = AccessLog::start(log, Arc::clone(&metrics))?;
         Ok(Self { clock, random, hashes, throttle, state: None, cache, metrics, log })
     }
 
-    /// The same, with what outlives the process kept at this place.
+    /// The same, with what outlives the process kept at this place, failed logins among it. What other nodes have counted of
+    /// them is held against these limits.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
     /// [`StartError::State`] when the place is unusable.
-    pub fn with_state(mut self, config: &StateConfig) -> Result<Self, StartError> {
+    pub fn with_state(mut self, config: &StateConfig, limits: Limits) -> Result<Self, StartError> {
         let metrics = Arc::clone(&self.metrics);
         let settings = StateSettings {
             clock: Arc::clone(&self.clock),
@@ -109,7 +110,10 @@ impl Shared {
             users: config.users,
             observer: Some(Arc::new(move |writes| metrics.state_committed(writes))),
         };
-        self.state = Some(State::open(&config.place, settings)?);
+        self.throttle.set_limits(limits);
+        let mut state = State::open(&config.place, settings)?;
+        state.share(Arc::clone(&self.throttle));
+        self.state = Some(state);
         Ok(self)
     }
 }
