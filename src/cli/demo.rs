@@ -52,7 +52,7 @@ pub(super) fn demo() -> anyhow::Result<ExitCode> {
             Box::new(std::io::stdout()),
         )?;
         if let Some(state) = &config.state {
-            shared = shared.with_state(state)?;
+            shared = shared.with_state(state, config.login.limits)?;
         }
         let shared = Arc::new(shared);
         let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));

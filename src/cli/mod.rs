@@ -3,6 +3,7 @@
 //! Codes: 0 done, or nothing worse than warnings; 1 the configuration's own tests failed, or the command could not do its
 //! work; 2 the configuration, or the command line, is invalid.
 
+mod bans;
 mod check;
 mod clients;
 #[cfg(feature = "proxy")]
@@ -68,6 +69,9 @@ enum Command {
     Token(token::Token),
     /// End tokens before their time, on every node.
     Revoke(revoke::Revoke),
+    /// Who may not log in for having guessed too often.
+    #[command(subcommand)]
+    Bans(bans::Bans),
     /// Users in the database, on every node.
     #[command(subcommand)]
     Users(users::Users),
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Keys(keys) => keys.run(),
         Command::Token(token) => token.run(),
         Command::Revoke(revoke) => revoke.run(),
+        Command::Bans(bans) => bans.run(),
         Command::Users(users) => users.run(),
         #[cfg(feature = "proxy")]
         Command::Demo => demo::demo(),

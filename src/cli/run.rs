@@ -41,7 +41,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         Box::new(std::io::stdout()),
     )?;
     if let Some(state) = &config.state {
-        shared = shared.with_state(state)?;
+        shared = shared.with_state(state, config.login.limits)?;
     }
     let shared = Arc::new(shared);
     let live = match Live::start(file, Box::new(SystemSources), config, Arc::clone(&shared)) {

@@ -57,7 +57,7 @@ pub struct Shared {
     /// The hash of users who are not in the database.
     pub dummy: Dummy,
     /// Who has guessed too often.
-    pub throttle: Throttle,
+    pub throttle: Arc<Throttle>,
     /// What outlives the process, if it is kept.
     pub state: Option<State>,
     /// Verified tokens, by digest and snapshot.
@@ -95,7 +95,7 @@ impl Shared {
             observer: Some(Arc::new(move |wait| waits.hash_waited(wait))),
         })?;
         let cache = TokenCache::new(TOKEN_CACHE_ENTRIES);
-        let throttle = Throttle::new(Limits::default());
+        let throttle = Arc::new(Throttle::new(Limits::default()));
         let log = AccessLog::start(log, Arc::clone(&metrics))?;
         let (dummy, issuer_keys) = (Dummy::default(), KeyRegistry::default());
         Ok(Self {
@@ -112,13 +112,14 @@ impl Shared {
         })
     }
 
-    /// The same, with what outlives the process kept at this place.
+    /// The same, with what outlives the process kept at this place, failed logins among it. What other nodes have counted of
+    /// them is held against these limits.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
     /// [`StartError::State`] when the place is unusable.
-    pub fn with_state(mut self, config: &StateConfig) -> Result<Self, StartError> {
+    pub fn with_state(mut self, config: &StateConfig, limits: Limits) -> Result<Self, StartError> {
         let metrics = Arc::clone(&self.metrics);
         let settings = StateSettings {
             clock: Arc::clone(&self.clock),
@@ -126,7 +127,10 @@ impl Shared {
             users: config.users,
             observer: Some(Arc::new(move |writes| metrics.state_committed(writes))),
         };
-        self.state = Some(State::open(&config.place, settings)?);
+        self.throttle.set_limits(limits);
+        let mut state = State::open(&config.place, settings)?;
+        state.share(Arc::clone(&self.throttle));
+        self.state = Some(state);
         Ok(self)
     }
 }

@@ -1,4 +1,5 @@
-//! What must outlive the process, and what a fleet shares: refresh token families, revocations, users in a database.
+//! What must outlive the process, and what a fleet shares: refresh token families, revocations, users in a database, and the
+//! counts of failed logins.
 //!
 //! [`Store`] is the durable side: SQLite for one machine, PostgreSQL (or what speaks like it) for a fleet, with one text of
 //! plain SQL for both. [`Mirror`] is what a request may ask: in memory, without I/O, fed by this node's own writes at once
@@ -11,9 +12,11 @@
 //! | a family begins, or is rotated | the commit is fsynced before the answer | wall time of the node that answers | sees it in the database at once |
 //! | something is revoked | likewise; then this node's mirror; then the answer | likewise | its mirror, at its next poll (half a second) |
 //! | a user changes | likewise | none: a version counts up | its mirror, at its next poll; logins read the database, and wait for the mirror |
+//! | a login fails | within half a second, after the answer | likewise | its throttle, at its next round (half a second) |
 //! | the store cannot be reached | nothing changes | monotonic time since the last poll that ended well | judges for itself |
 
 mod error;
+mod failures;
 mod families;
 mod feed;
 mod held;
@@ -21,6 +24,7 @@ mod mirror;
 mod refresh_token;
 mod revocations;
 mod schema;
+mod sharing;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -36,6 +40,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
+use crate::throttle::Throttle;
 
 pub use error::StoreError;
 pub use families::{Family, NewFamily, Rotated, Rotation};
@@ -43,6 +48,7 @@ pub use held::Held;
 pub use mirror::Mirror;
 pub use refresh_token::{FamilyId, Nonce, RefreshToken, TagKey};
 pub use revocations::{MARGIN, Revocation};
+use sharing::Exchange;
 pub use store::{Place, Store};
 pub use users::{StoredUser, UserChange};
 
@@ -66,13 +72,16 @@ impl fmt::Debug for StateSettings {
     }
 }
 
-/// The store, its mirror, and the task that keeps the mirror fresh. The task ends when this is dropped.
+/// The store, its mirror, and the tasks that keep fresh what this node knows. They end when this is dropped.
 #[derive(Debug)]
 pub struct State {
     store: Store,
     mirror: Arc<Mirror>,
+    clock: Arc<dyn Clock>,
     filled: watch::Receiver<bool>,
-    _feed: JoinSet<()>,
+    /// Whether the counts of failed logins were read once, where they are shared.
+    merged: Option<watch::Receiver<bool>>,
+    tasks: JoinSet<()>,
 }
 
 impl State {
@@ -89,15 +98,34 @@ impl State {
         let store = Store::open(place, Arc::clone(&clock), Arc::clone(&mirror), observer)?;
         let mut tasks = JoinSet::new();
         let (fills, filled) = watch::channel(false);
-        tasks.spawn(feed::follow(store.clone(), Arc::clone(&mirror), clock, fills));
-        Ok(Self { store, mirror, filled, _feed: tasks })
+        tasks.spawn(feed::follow(store.clone(), Arc::clone(&mirror), Arc::clone(&clock), fills));
+        Ok(Self { store, mirror, clock, filled, merged: None, tasks })
     }
 
-    /// Waits until the mirror was filled once, but no longer than this. `false` when it was not: the store may come later.
+    /// Begins to share what this throttle counts with the other nodes, and to bring it what they count. Its limits must be
+    /// those of the configuration already: what is brought is judged by them.
+    ///
+    /// Must be called within a tokio runtime.
+    pub fn share(&mut self, throttle: Arc<Throttle>) {
+        let (merges, merged) = watch::channel(false);
+        let exchange = Exchange::new(self.store.clone(), throttle, Arc::clone(&self.clock));
+        self.tasks.spawn(sharing::share(exchange, self.filled.clone(), merges));
+        self.merged = Some(merged);
+    }
+
+    /// Waits until everything in the store was read once, but no longer than this. `false` when it was not: the store may
+    /// come later.
     pub async fn filled(&self, patience: Duration) -> bool {
-        let mut filled = self.filled.clone();
-        let seen = timeout(patience, filled.wait_for(|filled| *filled)).await;
-        seen.is_ok_and(|seen| seen.is_ok())
+        let all = [Some(self.filled.clone()), self.merged.clone()];
+        let read = async {
+            for mut one in all.into_iter().flatten() {
+                if one.wait_for(|done| *done).await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        timeout(patience, read).await.unwrap_or(false)
     }
 
     /// The durable side.

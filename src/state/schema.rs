@@ -48,11 +48,32 @@ CREATE TABLE IF NOT EXISTS users (
 );
 ";
 
+const FAILURES: &str = "
+INSERT INTO feed (name, seq) VALUES ('failures', 0) ON CONFLICT DO NOTHING;
+CREATE TABLE IF NOT EXISTS failures (
+    kind TEXT NOT NULL,
+    account TEXT NOT NULL,
+    network TEXT NOT NULL,
+    failures BIGINT NOT NULL,
+    window_start BIGINT NOT NULL,
+    window_end BIGINT NOT NULL,
+    level BIGINT NOT NULL,
+    banned_until BIGINT NOT NULL,
+    fades_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    revision BIGINT NOT NULL,
+    PRIMARY KEY (kind, account, network)
+);
+CREATE INDEX IF NOT EXISTS failures_revision ON failures (revision);
+CREATE INDEX IF NOT EXISTS failures_fades_at ON failures (fades_at);
+";
+
 /// What brings an empty or older store to this version.
 pub(super) fn migrator() -> Migrator {
     let simple = MigrationType::Simple;
     let tables = Migration::new(1, "tables".into(), simple, TABLES.into_sql_str(), false);
-    let mut migrator = Migrator::with_migrations(vec![tables]);
+    let failures = Migration::new(2, "failures".into(), simple, FAILURES.into_sql_str(), false);
+    let mut migrator = Migrator::with_migrations(vec![tables, failures]);
     // The lock would be one of PostgreSQL's own; what is above can be run twice, and whoever comes second tries again.
     migrator.set_locking(false);
     // A newer version may have been here, during an upgrade: tables are only ever added to.

@@ -237,6 +237,11 @@ impl Store {
         }
     }
 
+    /// Writes something.
+    pub(super) async fn write(&self, write: Write) -> Result<Written, StoreError> {
+        self.writers.write(write).await
+    }
+
     async fn changed(&self, write: Write) -> Result<bool, StoreError> {
         match self.writers.write(write).await? {
             Written::Changed(changed) => Ok(changed),

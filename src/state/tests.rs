@@ -1,6 +1,8 @@
 //! The store's contract, on SQLite in a directory of its own; `tests/it` tells the same stories through the whole product, on
 //! both engines.
 
+mod failures;
+
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;

@@ -3,7 +3,8 @@
 //! A writer takes what waits, up to a bound, writes all of it, commits, and only then answers. While one commit is under way
 //! the next batch gathers, so a busy store does few and large commits and an idle one answers at once. A batch that fails is
 //! written again one by one, so that nobody pays for another's mistake; a write whose commit may or may not have happened is
-//! safe to do twice (`families::rotate` finds its own successor).
+//! safe to do twice (`families::rotate` finds its own successor). What nobody waits for goes by itself, so that it holds up
+//! nobody who does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::failures;
 use super::families::{self, NewFamily, Rotated, Rotation};
 use super::mirror::Mirror;
 use super::revocations::{self, Revocation};
@@ -22,6 +24,7 @@ use super::users::{self, UserChange};
 use super::{FamilyId, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::oauth::subject::Subject;
+use crate::throttle::row::Change;
 
 /// The most writes in one transaction.
 const BATCH: usize = 128;
@@ -38,10 +41,16 @@ pub(super) enum Write {
     EndFamily { id: FamilyId, subject: Subject, access_until: Timestamp, now: Timestamp },
     Revoke(Revocation),
     User { name: Subject, change: UserChange, now: Timestamp },
+    Failures(Vec<Change>),
     Purge { now: Timestamp, limit: i64 },
 }
 
 impl Write {
+    /// Whether no client waits for it. It locks what other nodes lock for as long, and takes longer than the rest.
+    const fn can_wait(&self) -> bool {
+        matches!(self, Self::Failures(_) | Self::Purge { .. })
+    }
+
     /// Where it stands in its batch: rows are locked in one order by all, and the counter that every revocation needs comes
     /// last, so that it is held for as short as can be.
     fn order(&self) -> (u8, &str) {
@@ -51,7 +60,8 @@ impl Write {
             Self::EndFamily { id, .. } => (2, id.as_str()),
             Self::User { name, .. } => (3, name.as_str()),
             Self::Revoke(_) => (4, ""),
-            Self::Purge { .. } => (5, ""),
+            Self::Failures(_) => (5, ""),
+            Self::Purge { .. } => (6, ""),
         }
     }
 }
@@ -140,6 +150,16 @@ impl Writer {
             give(job.answer, Err(StoreError::Late(PATIENCE)));
         }
         batch.sort_by(|a, b| a.write.order().cmp(&b.write.order()));
+        let (patient, batch): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|job| job.write.can_wait());
+        self.settle(batch).await;
+        for job in patient {
+            self.settle(vec![job]).await;
+        }
+    }
+
+    /// Writes these together if that can be, and answers.
+    async fn settle(&self, batch: Vec<Job>) {
         let writes: Vec<&Write> = batch.iter().map(|job| &job.write).collect();
         match self.commit(&writes).await {
             Ok(written) => {
@@ -237,10 +257,15 @@ async fn apply(
         Write::User { name, change, now } => {
             (Written::Changed(users::change(connection, name, change, *now).await?), None)
         }
+        Write::Failures(changes) => {
+            failures::add(connection, changes).await?;
+            (Written::Done, None)
+        }
         Write::Purge { now, limit } => {
             let families = families::purge(connection, *now, *limit).await?;
             let revocations = revocations::purge(connection, *now, *limit).await?;
-            (Written::Purged(families.max(revocations)), None)
+            let failures = failures::purge(connection, *now, *limit).await?;
+            (Written::Purged(families.max(revocations).max(failures)), None)
         }
     })
 }

@@ -77,6 +77,9 @@ mod cli;
 // `portcullis run`: start, reload, drain.
 #[cfg(feature = "proxy")]
 mod process;
+// Guessing at several nodes at once, and `portcullis bans`.
+#[cfg(feature = "proxy")]
+mod shared_bans;
 // Signing keys, from the first to the last token.
 #[cfg(feature = "proxy")]
 mod key_rotation;

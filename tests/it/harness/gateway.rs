@@ -202,7 +202,7 @@ impl EdgeBuilder {
             Shared::start(Arc::clone(&clock) as _, Arc::new(OsRandom), 1, Box::new(self.log))
                 .unwrap();
         if let Some(state) = &config.state {
-            shared = shared.with_state(state).unwrap();
+            shared = shared.with_state(state, config.login.limits).unwrap();
             let place = shared.state.as_ref().unwrap();
             assert!(place.filled(Duration::from_secs(20)).await);
             if state.users {
