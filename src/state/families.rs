@@ -189,6 +189,10 @@ pub(super) async fn rotate(
     if revoked.is_some() || ends_at <= now {
         return Ok((Rotated::Gone, None));
     }
+    // Nobody else draws our nonce: this very rotation was committed before, and its answer was lost on the way to us.
+    if nonce.as_deref() == Some(rotation.nonce.to_text().as_str()) {
+        return Ok((Rotated::Fresh, None));
+    }
     // The one before the current one: the current one was not used, or it would be the one before by now.
     if previous.as_deref() == Some(rotation.presented.as_str())
         && rotated_at.is_some_and(|at| rotation.now < from_sql(at).plus(rotation.grace))

@@ -236,6 +236,31 @@ async fn a_user_has_a_version_that_never_comes_back() {
 }
 
 #[tokio::test]
+async fn a_rotation_that_is_written_twice_is_its_own_and_no_reuse() {
+    let stage = Stage::new().await;
+    let (family, first) = stage.begin().await;
+    let nonce = Nonce::new(&OsRandom).unwrap();
+    let second = first.successor(&nonce, &family.tag_key).unwrap();
+    // As after a commit whose answer was lost, with no grace at all.
+    let rotation = Rotation {
+        family: family.id.clone(),
+        subject: family.subject.clone(),
+        presented: first.digest(),
+        successor: second.digest(),
+        nonce,
+        idle_until: NOW.plus(DAY),
+        grace: Duration::ZERO,
+        access_until: NOW.plus(DAY),
+        now: NOW,
+    };
+    for _ in 0..2 {
+        assert_eq!(stage.store.rotate(rotation.clone()).await.unwrap(), Rotated::Fresh);
+    }
+    let other = Rotation { nonce: Nonce::new(&OsRandom).unwrap(), ..rotation };
+    assert_eq!(stage.store.rotate(other).await.unwrap(), Rotated::Reused, "somebody else's is");
+}
+
+#[tokio::test]
 async fn the_state_file_is_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let stage = Stage::new().await;
