@@ -23,8 +23,8 @@ pub enum StoreError {
     /// A row holds what we never write.
     #[error("the store holds a {0} that cannot be read")]
     Corrupt(&'static str),
-    /// The file or its directory cannot be made.
-    #[error("the state file cannot be made: {0}")]
+    /// The file or its directory cannot be made, or is open to every user.
+    #[error("the state file cannot be used: {0}")]
     File(#[from] std::io::Error),
     /// This build has no driver for it.
     #[error("this build has no driver for that database")]

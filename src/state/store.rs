@@ -87,7 +87,6 @@ impl Engine {
 #[derive(Clone)]
 pub struct Store {
     pool: AnyPool,
-    file: Option<PathBuf>,
     writers: Writers,
 }
 
@@ -98,12 +97,14 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Takes a place. It is connected to when it is first needed. What this store revokes is noted in the mirror.
+    /// Takes a place, and makes the file where there is none. It is connected to when it is first needed. What this store
+    /// revokes is noted in the mirror.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`StoreError::Database`] for an URL that is none, [`StoreError::Driver`] for one that this build cannot speak to.
+    /// [`StoreError::File`] for a file that cannot be made or that every user may open, [`StoreError::Database`] for an URL
+    /// that is none, [`StoreError::Driver`] for one that this build cannot speak to.
     pub fn open(
         place: &Place,
         clock: Arc<dyn Clock>,
@@ -111,14 +112,14 @@ impl Store {
         observer: Option<Arc<dyn Fn(usize) + Send + Sync>>,
     ) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let (engine, url, file) = match place {
-            Place::Sqlite(path) => (Engine::Sqlite, sqlite_url(path), Some(path.clone())),
+        let (engine, url) = match place {
+            Place::Sqlite(path) => (Engine::Sqlite, sqlite_url(&create(path)?)),
             Place::Postgres(url) => {
                 let url = std::str::from_utf8(url.expose()).map_err(|_| StoreError::Driver)?;
                 if cfg!(not(feature = "proxy")) || !url.starts_with("postgres") {
                     return Err(StoreError::Driver);
                 }
-                (Engine::Postgres, url.to_owned(), None)
+                (Engine::Postgres, url.to_owned())
             }
         };
         let pool = AnyPoolOptions::new()
@@ -131,17 +132,14 @@ impl Store {
             .after_connect(move |connection, _| Box::pin(tell(connection, engine)))
             .connect_lazy(&url)?;
         let writers = Writers::start(&pool, engine, clock, &mirror, observer);
-        Ok(Self { pool, file, writers })
+        Ok(Self { pool, writers })
     }
 
-    /// Makes what is missing: the file, readable by its owner only, and the tables.
+    /// Makes the tables that are missing.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be reached or made.
     pub async fn prepare(&self) -> Result<(), StoreError> {
-        if let Some(file) = &self.file {
-            create(file)?;
-        }
         let migrate = async { schema::migrator().run(&self.pool).await };
         match timeout(4 * PATIENCE, migrate).await {
             Ok(migrated) => Ok(migrated?),
@@ -293,11 +291,18 @@ fn sqlite_url(path: &Path) -> String {
     url
 }
 
-/// Makes the file and its directory, for their owner only: it holds password hashes.
-fn create(file: &Path) -> Result<(), std::io::Error> {
+/// Makes the file and its directory, for their owner only: it holds password hashes. Returns where it really is: in a URL
+/// `..` is taken out by its text, which may lead elsewhere than the file system does.
+fn create(file: &Path) -> Result<PathBuf, std::io::Error> {
     use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
     if file.exists() {
-        return Ok(());
+        let mode = file.metadata()?.mode() & 0o7777;
+        if mode & 0o007 != 0 {
+            let file = file.display();
+            let message = format!("{file} is open to every user (mode {mode:04o}); chmod o= on it");
+            return Err(std::io::Error::other(message));
+        }
+        return file.canonicalize();
     }
     let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
     let directory = directory.unwrap_or(Path::new("."));
@@ -313,5 +318,5 @@ fn create(file: &Path) -> Result<(), std::io::Error> {
     if own.uid() != above.uid() {
         std::os::unix::fs::fchown(&created, Some(above.uid()), Some(above.gid()))?;
     }
-    Ok(())
+    file.canonicalize()
 }

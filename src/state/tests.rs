@@ -261,6 +261,23 @@ async fn a_rotation_that_is_written_twice_is_its_own_and_no_reuse() {
 }
 
 #[tokio::test]
+async fn the_state_file_is_the_one_that_was_named() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(directory.path().join("real/deep")).unwrap();
+    // Read as a text, `link/../state.db` would be beside the link; it is beside what the link leads to.
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(directory.path().join("real/deep"), &link).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+    let mirror = Arc::new(Mirror::new(Arc::clone(&clock), DAY, false));
+    let place = Place::Sqlite(link.join("../state.db"));
+    let store = Store::open(&place, clock, mirror, None).unwrap();
+    store.prepare().await.unwrap();
+    store.revoke(Revocation::All { at: NOW }).await.unwrap();
+    assert!(directory.path().join("real/state.db").metadata().unwrap().len() > 0);
+    assert!(!directory.path().join("state.db").exists());
+}
+
+#[tokio::test]
 async fn the_state_file_is_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let stage = Stage::new().await;
@@ -270,5 +287,14 @@ async fn the_state_file_is_for_its_owner_only() {
     for entry in std::fs::read_dir(&directory).unwrap() {
         let path = entry.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+    let file = directory.join("other.db");
+    for (bits, opens) in [(0o600, true), (0o640, true), (0o644, false), (0o602, false)] {
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(bits)).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+        let mirror = Arc::new(Mirror::new(Arc::clone(&clock), DAY, false));
+        let opened = Store::open(&Place::Sqlite(file.clone()), clock, mirror, None);
+        assert_eq!(opened.is_ok(), opens, "{bits:o}: {:?}", opened.err());
     }
 }
