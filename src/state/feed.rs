@@ -51,12 +51,24 @@ pub(super) async fn follow(
         feed.report(outcome);
         let now = feed.clock.instant();
         if ended_well && now.saturating_duration_since(purged) >= PURGE {
-            purged = now;
-            if let Err(error) = feed.purge().await {
-                tracing::warn!(%error, "what has ended could not be deleted from the store");
+            // However much there is to delete, the next poll is not kept waiting for it: nothing is known of the others then.
+            match feed.purge().await {
+                Ok(Purged::More) => {}
+                Ok(Purged::All) => purged = now,
+                Err(error) => {
+                    purged = now;
+                    tracing::warn!(%error, "what has ended could not be deleted from the store");
+                }
             }
         }
     }
+}
+
+/// How far a deletion came.
+#[derive(Debug, PartialEq, Eq)]
+enum Purged {
+    All,
+    More,
 }
 
 struct Feed {
@@ -148,11 +160,14 @@ impl Feed {
         Ok(())
     }
 
-    async fn purge(&self) -> Result<(), StoreError> {
+    /// Deletes one batch of what is over, and forgets it here with the last one.
+    async fn purge(&self) -> Result<Purged, StoreError> {
         let now = self.clock.now();
+        if self.store.purge(now, PURGE_BATCH).await? >= u64::from(PURGE_BATCH) {
+            return Ok(Purged::More);
+        }
         self.mirror.sweep(now);
-        while self.store.purge(now, PURGE_BATCH).await? >= u64::from(PURGE_BATCH) {}
-        Ok(())
+        Ok(Purged::All)
     }
 
     /// Says when it begins to fail, and when that is over; not twice a second.
@@ -168,5 +183,40 @@ impl Feed {
             }
             Ok(()) | Err(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Place;
+    use super::*;
+    use crate::clock::{ManualClock, Timestamp};
+    use crate::oauth::subject::Subject;
+    use tokio::task::JoinSet;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    #[tokio::test]
+    async fn a_large_deletion_is_cut_so_that_polls_come_between() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+        let mirror = Arc::new(Mirror::new(Arc::clone(&clock), REFILL, false));
+        let place = Place::Sqlite(directory.path().join("state.db"));
+        let store = Store::open(&place, Arc::clone(&clock), Arc::clone(&mirror), None).unwrap();
+        store.prepare().await.unwrap();
+        let mut all = JoinSet::new();
+        for id in 0..=PURGE_BATCH {
+            let (store, subject) = (store.clone(), Subject::parse("alice").unwrap());
+            let revocation = Revocation::Token { id: format!("t{id}"), subject, until: NOW };
+            all.spawn(async move { store.revoke(revocation).await.unwrap() });
+        }
+        all.join_all().await;
+        let feed = Feed { store, mirror, clock, last: None, failing: false };
+        assert_eq!(feed.purge().await.unwrap(), Purged::More);
+        assert!(feed.mirror.revocations() > 0, "forgotten with the last batch only");
+        assert_eq!(feed.purge().await.unwrap(), Purged::All);
+        assert_eq!(feed.mirror.revocations(), 0);
+        let left = async |connection: &mut _| revocations::after(connection, 0, 10).await;
+        assert!(feed.store.read(left).await.unwrap().is_empty());
     }
 }
