@@ -20,7 +20,7 @@ use crate::gateway::Shared;
 use crate::gateway::live::Live;
 use crate::keys::{Algorithm, generate};
 use crate::observe;
-use crate::proxy::{QUIET_TARGETS, Server};
+use crate::proxy::{Inherited, QUIET_TARGETS, Server};
 use crate::random::{OsRandom, identifier};
 use crate::secret::Secret;
 use crate::users::PasswordHash;
@@ -57,7 +57,8 @@ pub(super) fn demo() -> anyhow::Result<ExitCode> {
         let shared = Arc::new(shared);
         let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));
         let live = live.map_err(|rejected| anyhow::anyhow!("{rejected}"))?;
-        let server = Server::bind(Arc::new(live), shared, &listeners, None).await?;
+        let server =
+            Server::bind(Arc::new(live), shared, &listeners, None, &mut Inherited::none()).await?;
         let bound = server.addresses().first().copied().context("no listener")?;
         println!("{}", lines(bound));
         let (stop, stopping) = watch::channel(false);

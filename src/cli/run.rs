@@ -19,7 +19,7 @@ use crate::config::SystemSources;
 use crate::gateway::Shared;
 use crate::gateway::live::{Live, Rejected};
 use crate::observe;
-use crate::proxy::{QUIET_TARGETS, Server};
+use crate::proxy::{Inherited, QUIET_TARGETS, Server};
 use crate::random::OsRandom;
 
 /// How long a start waits for the state store.
@@ -32,6 +32,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     observe::init_logging(&QUIET_TARGETS);
     let (listeners, admin) = (config.listeners.clone(), config.admin);
     let hashes = config.login.parallel_hashes;
+    let mut inherited = Inherited::from_env();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let _within = runtime.enter();
     let mut shared = Shared::start(
@@ -53,7 +54,9 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     };
     runtime.block_on(async {
         let server =
-            Server::bind(Arc::clone(&live), Arc::clone(&shared), &listeners, admin).await?;
+            Server::bind(Arc::clone(&live), Arc::clone(&shared), &listeners, admin, &mut inherited)
+                .await?;
+        inherited.close_rest();
         // Whoever connects meanwhile waits, instead of being told to come back.
         if let Some(state) = &shared.state
             && !state.filled(STATE_PATIENCE).await

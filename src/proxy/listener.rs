@@ -22,7 +22,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::config::TlsIdentity;
+use crate::proxy::inherited::Inherited;
 use crate::proxy::patience::{Connections, Guest};
+use crate::proxy::sockets::Sockets;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -31,7 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A bound socket and what ends TLS on it.
 pub(super) struct Listener {
-    socket: TcpListener,
+    socket: Arc<TcpListener>,
     address: SocketAddr,
     tls: Option<Acceptor>,
 }
@@ -40,10 +42,16 @@ impl Listener {
     pub(super) async fn bind(
         address: SocketAddr,
         identity: Option<&TlsIdentity>,
+        inherited: &mut Inherited,
+        sockets: &Sockets,
     ) -> io::Result<Self> {
         let tls = identity.map(acceptor).transpose().map_err(io::Error::other)?;
-        let socket = TcpListener::bind(address).await?;
-        let address = socket.local_addr()?;
+        let socket = match inherited.take(address) {
+            Some(socket) => TcpListener::from_std(socket)?,
+            None => TcpListener::bind(address).await?,
+        };
+        let (address, socket) = (socket.local_addr()?, Arc::new(socket));
+        sockets.add(address, &socket);
         Ok(Self { socket, address, tls })
     }
 

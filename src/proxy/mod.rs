@@ -8,9 +8,11 @@ mod admin;
 mod exchange;
 mod filter;
 mod head;
+mod inherited;
 mod listener;
 mod patience;
 mod respond;
+mod sockets;
 mod upstream;
 
 use std::io;
@@ -19,6 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 use std::time::Duration;
+
+pub use inherited::Inherited;
+pub use sockets::Sockets;
 
 use pingora::apps::HttpServerOptions;
 use pingora::server::configuration::ServerConf;
@@ -68,6 +73,9 @@ pub struct Server {
     edges: Vec<Edge>,
     addresses: Vec<SocketAddr>,
     admin: Option<(Listener, Arc<Admin>, Arc<Connections>)>,
+    sockets: Sockets,
+    /// Fetches the keys of outside issuers.
+    tending: JoinSet<()>,
     draining: Arc<AtomicBool>,
     shared: Arc<Shared>,
 }
@@ -80,7 +88,7 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// Binds every listener, and the operator's if there is one. From here on connections wait; none is answered before
-    /// [`Server::run`].
+    /// [`Server::run`]. Sockets that were inherited are taken first. The keys of outside issuers are fetched from here on, too.
     ///
     /// # Errors
     /// [`BindError`] for the first address that cannot be had.
@@ -89,7 +97,9 @@ impl Server {
         shared: Arc<Shared>,
         listeners: &[config::Listener],
         admin: Option<SocketAddr>,
+        inherited: &mut Inherited,
     ) -> Result<Self, BindError> {
+        let sockets = Sockets::default();
         let conf = Arc::new(ServerConf {
             threads: available_parallelism().map_or(1, usize::from),
             upstream_keepalive_pool_size: UPSTREAM_POOL,
@@ -99,7 +109,7 @@ impl Server {
         let mut edges = Vec::with_capacity(listeners.len());
         for listener in listeners {
             let address = listener.address;
-            let bound = Listener::bind(address, listener.tls.as_ref()).await;
+            let bound = Listener::bind(address, listener.tls.as_ref(), inherited, &sockets).await;
             let bound = bound.map_err(|cause| BindError { address, cause })?;
             if let Some(identity) = &listener.tls {
                 shared.metrics.set_certificate_expiry(&address.to_string(), identity.not_after);
@@ -122,7 +132,7 @@ impl Server {
         let admin = match admin {
             None => None,
             Some(address) => {
-                let bound = Listener::bind(address, None).await;
+                let bound = Listener::bind(address, None, inherited, &sockets).await;
                 let bound = bound.map_err(|cause| BindError { address, cause })?;
                 let guests = Connections::new(Arc::clone(&shared.clock));
                 let admin = Admin {
@@ -134,7 +144,14 @@ impl Server {
             }
         };
         let addresses = edges.iter().map(|edge| edge.listener.address()).collect();
-        Ok(Self { edges, addresses, admin, draining, shared })
+        let mut tending = JoinSet::new();
+        let (fetched, metrics) = (Arc::clone(&shared), Arc::clone(&shared.metrics));
+        tending.spawn(async move {
+            let clock = Arc::clone(&fetched.clock);
+            let observer = Arc::new(move |issuer: &str, ok| metrics.issuer_fetched(issuer, ok));
+            tend(&fetched.issuer_keys, clock, observer).await;
+        });
+        Ok(Self { edges, addresses, admin, sockets, tending, draining, shared })
     }
 
     /// The addresses that are listened on, in the order they were given; a port 0 is now the one that was had.
@@ -149,32 +166,37 @@ impl Server {
         self.admin.as_ref().map(|(listener, ..)| listener.address())
     }
 
+    /// The open sockets, for handing them on.
+    #[must_use]
+    pub fn sockets(&self) -> Sockets {
+        self.sockets.clone()
+    }
+
     /// Serves until `shutdown` becomes true (or its sender is gone), and returns once the last request is done. Idle
     /// connections end at once; a tunnel is a request and holds us as long as it lasts.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
-        let mut edges = JoinSet::new();
+        let (mut edges, mut tending) = (JoinSet::new(), self.tending);
         let (close, closing) = watch::channel(false);
         for Edge { listener, proxy, guests } in self.edges {
             edges.spawn(listener.serve(proxy, guests, closing.clone()));
         }
         // It outlives the others, and is dropped with whatever it is doing.
         let mut operator = JoinSet::new();
-        let (_until_drained, never) = watch::channel(false);
+        let (leave, left) = watch::channel(false);
         if let Some((listener, admin, guests)) = self.admin {
-            operator.spawn(listener.serve(admin, guests, never));
+            operator.spawn(listener.serve(admin, guests, left));
         }
-        let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.shared.metrics));
-        operator.spawn(async move {
-            let clock = Arc::clone(&shared.clock);
-            let observer = Arc::new(move |issuer: &str, ok| metrics.issuer_fetched(issuer, ok));
-            tend(&shared.issuer_keys, clock, observer).await;
-        });
         told(&mut shutdown).await;
         self.draining.store(true, Ordering::Release);
         // Only now: who finds a listener closed must find that /readyz says so.
         close.send_replace(true);
+        if self.sockets.are_handed_over() {
+            // Whoever asks the operator's address now means the process that took over.
+            leave.send_replace(true);
+        }
         while edges.join_next().await.is_some() {}
         operator.shutdown().await;
+        tending.shutdown().await;
         let shared = self.shared;
         if tokio::task::spawn_blocking(move || shared.log.close()).await.is_err() {
             tracing::error!("the access log was not closed");

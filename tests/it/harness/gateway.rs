@@ -17,7 +17,7 @@ use portcullis::config::{self, SystemSources};
 use portcullis::gateway::Shared;
 use portcullis::gateway::live::Live;
 use portcullis::keys::{Algorithm, generate};
-use portcullis::proxy::Server;
+use portcullis::proxy::{Inherited, Server};
 use portcullis::random::OsRandom;
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
@@ -212,7 +212,10 @@ impl EdgeBuilder {
         let shared = Arc::new(shared);
         let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));
         let live = Arc::new(live.unwrap_or_else(|rejected| panic!("{rejected}")));
-        let server = Server::bind(Arc::clone(&live), shared, &listeners, admin).await.unwrap();
+        let server =
+            Server::bind(Arc::clone(&live), shared, &listeners, admin, &mut Inherited::none())
+                .await
+                .unwrap();
         let address = server.addresses()[0];
         let admin = server.admin_address();
         let (stop, stopping) = watch::channel(false);
