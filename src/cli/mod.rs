@@ -10,6 +10,8 @@ mod clients;
 mod demo;
 mod explain;
 mod keys;
+#[cfg(feature = "proxy")]
+mod orders;
 mod password;
 mod revoke;
 #[cfg(unix)]
@@ -17,9 +19,15 @@ mod rotate;
 #[cfg(feature = "proxy")]
 mod run;
 mod state;
+#[cfg(feature = "proxy")]
+mod systemd;
 mod token;
+#[cfg(feature = "proxy")]
+mod upgrade;
 mod user_import;
 mod users;
+#[cfg(feature = "proxy")]
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,7 +46,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve. SIGHUP reloads the configuration, SIGTERM drains and ends.
+    /// Serve. SIGHUP reloads the configuration, SIGUSR2 hands over to the program as it is now, SIGTERM drains and ends.
     #[cfg(feature = "proxy")]
     Run {
         /// The configuration.

@@ -1,38 +1,47 @@
-//! `portcullis run`: start, tell systemd, reload on SIGHUP, drain on SIGTERM or SIGINT.
+//! `portcullis run`: start, tell systemd, serve, drain. What a running process is told is in `orders`.
 //!
 //! Nothing is served before everything stands: an invalid configuration, a failing test of it, or a listener that cannot
-//! bind ends the process before any other listener answers.
+//! bind ends the process before any other listener answers. A process that is to take over from another says so no earlier.
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
+use crate::cli::orders::{Duty, Signals};
+use crate::cli::systemd::{DescriptorStore, tell};
+use crate::cli::upgrade::{Predecessor, Program};
 use crate::cli::{INVALID, print_problems, read};
 use crate::clock::SystemClock;
 use crate::config::SystemSources;
 use crate::gateway::Shared;
-use crate::gateway::live::{Live, Rejected};
+use crate::gateway::live::Live;
 use crate::observe;
 use crate::proxy::{Inherited, QUIET_TARGETS, Server};
 use crate::random::OsRandom;
 
 /// How long a start waits for the state store.
 const STATE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long whoever takes over waits for the keys of outside issuers that are required, and how often it looks.
+const KEY_PATIENCE: Duration = Duration::from_secs(30);
+const GLANCE: Duration = Duration::from_millis(20);
 
 pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
+    let program = Program::of_this_process().context("where this program is")?;
     let read = read(file);
     print_problems(&read.problems, &read.warnings);
     let Some(config) = read.config else { return Ok(ExitCode::from(INVALID)) };
     observe::init_logging(&QUIET_TARGETS);
+    raise_file_limit();
+    let (mut inherited, predecessor) = (Inherited::from_env(), Predecessor::from_env()?);
     let (listeners, admin) = (config.listeners.clone(), config.admin);
     let hashes = config.login.parallel_hashes;
-    let mut inherited = Inherited::from_env();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let _within = runtime.enter();
     let mut shared = Shared::start(
@@ -53,16 +62,16 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         }
     };
     runtime.block_on(async {
-        let server =
-            Server::bind(Arc::clone(&live), Arc::clone(&shared), &listeners, admin, &mut inherited)
-                .await?;
-        inherited.close_rest();
-        // Whoever connects meanwhile waits, instead of being told to come back.
-        if let Some(state) = &shared.state
-            && !state.filled(STATE_PATIENCE).await
-        {
-            tracing::warn!("starting without the state store: protected routes answer 503");
-        }
+        let server = Server::bind(
+            Arc::clone(&live),
+            Arc::clone(&shared),
+            &listeners,
+            admin,
+            &mut inherited,
+        );
+        let server = server.await?;
+        let mut store = DescriptorStore::holding(&inherited.close_rest());
+        fill(&shared, predecessor.is_some()).await?;
         let (stop, stopping) = watch::channel(false);
         let signals = Signals::new().context("signals")?;
         for address in server.addresses() {
@@ -71,81 +80,61 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         if let Some(address) = server.admin_address() {
             tracing::info!(%address, "admin listening");
         }
-        tell(&[NotifyState::Ready]);
-        let obeying = tokio::spawn(signals.obey(live, stop));
-        server.run(stopping).await;
+        let sockets = server.sockets();
+        let cut = overdue(Arc::clone(&live), stopping.clone());
+        let obeying = tokio::spawn(async move {
+            if let Some(predecessor) = predecessor {
+                predecessor.relieve().await;
+            }
+            store.keep(&sockets);
+            tell(&[NotifyState::Ready]);
+            Duty { live, program, sockets, store, stop }.obey(signals).await;
+        });
+        tokio::select! {
+            () = server.run(stopping) => tracing::info!("drained, ending"),
+            () = cut => {
+                let requests = shared.metrics.requests_in_flight();
+                tracing::warn!(requests, "the time to drain is over, ending with requests in flight");
+                tokio::task::spawn_blocking(move || shared.log.close()).await?;
+            }
+        }
         obeying.abort();
-        tracing::info!("drained, ending");
         Ok(ExitCode::SUCCESS)
     })
 }
 
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Obeys until told to stop; a second request to stop ends the process at once.
-    async fn obey(mut self, live: Arc<Live>, stop: watch::Sender<bool>) {
-        loop {
-            let stopping = tokio::select! {
-                _ = self.hangup.recv() => false,
-                _ = self.terminate.recv() => true,
-                _ = self.interrupt.recv() => true,
-            };
-            if !stopping {
-                reload(&live).await;
-                continue;
-            }
-            if stop.send_replace(true) {
-                tracing::warn!("told to stop twice, ending with requests in flight");
-                std::process::exit(1);
-            }
-            tell(&[NotifyState::Stopping]);
-            tracing::info!("draining");
+/// Waits for what requests are judged by. Whoever connects meanwhile waits, instead of being told to come back; and the
+/// process before us has it all, so nobody takes over without.
+async fn fill(shared: &Shared, taking_over: bool) -> anyhow::Result<()> {
+    if let Some(state) = &shared.state
+        && !state.filled(STATE_PATIENCE).await
+    {
+        if taking_over {
+            bail!("the state store does not answer");
         }
+        tracing::warn!("starting without the state store: protected routes answer 503");
     }
-}
-
-/// Reads the configuration again, off the threads that serve: it reads files and resolves names.
-async fn reload(live: &Arc<Live>) {
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell(&[NotifyState::Reloading, now]);
-    }
-    let reloading = Arc::clone(live);
-    match tokio::task::spawn_blocking(move || reloading.reload()).await {
-        Ok(Ok(warnings)) => {
-            for warning in &warnings {
-                tracing::warn!("{warning}");
+    if taking_over {
+        let keys = async {
+            while shared.issuer_keys.current().iter().any(|keys| keys.are_missed()) {
+                sleep(GLANCE).await;
             }
-            tracing::info!("configuration reloaded");
-        }
-        Ok(Err(rejected)) => log_rejected(&rejected),
-        Err(error) => tracing::error!(%error, "the reload broke; the old configuration stays"),
+        };
+        timeout(KEY_PATIENCE, keys).await.context("no keys of an outside issuer")?;
     }
-    tell(&[NotifyState::Ready]);
+    Ok(())
 }
 
-fn log_rejected(rejected: &Rejected) {
-    for line in rejected.to_string().lines() {
-        tracing::error!("{line}");
-    }
-    tracing::error!("reload refused; the old configuration stays in force");
+/// Returns once the process was told to stop and has had the time to drain.
+async fn overdue(live: Arc<Live>, mut stopping: watch::Receiver<bool>) {
+    drop(stopping.wait_for(|stop| *stop).await);
+    sleep(live.operation().drain).await;
 }
 
-/// Without systemd there is nobody to tell, which is fine.
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "systemd was not told");
+/// Lets us open as many files as we may: the usual limit is for programs of another age.
+fn raise_file_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }

@@ -6,6 +6,7 @@
 
 mod compile;
 mod document;
+mod files;
 mod marks;
 mod model;
 mod place;
@@ -19,14 +20,16 @@ mod words;
 
 use std::path::Path;
 
+pub use files::Files;
 pub use model::{
-    Config, Endpoints, Expectation, KeyFolder, Listener, Login, Persona, PolicyTest, StateConfig,
-    TlsIdentity, Tokens,
+    Config, Endpoints, Expectation, KeyFolder, Listener, Login, Operation, Persona, PolicyTest,
+    StateConfig, TlsIdentity, Tokens,
 };
 pub use problem::Problem;
 pub use sources::{SourceFile, Sources, SystemSources};
 
 use document::Document;
+use files::Recording;
 use place::Place;
 use raw::RawConfig;
 
@@ -44,10 +47,14 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// What is allowed and probably not meant, by file and line.
     pub warnings: Vec<Problem>,
+    /// What was read, whatever came of it.
+    pub files: Files,
 }
 
 /// Reads and checks a configuration with everything that it names: keys, certificates, users, upstream addresses.
 pub fn load(path: &Path, sources: &dyn Sources) -> Loaded {
+    let recording = Recording::new(sources);
+    let sources = &recording;
     let (config, mut problems, mut warnings) = match sources.read(path) {
         Ok(file) => {
             let (mut document, raw) = Document::read::<RawConfig>(path, &file.bytes);
@@ -70,7 +77,10 @@ pub fn load(path: &Path, sources: &dyn Sources) -> Loaded {
         list.sort();
         list.dedup();
     }
-    Loaded { config: config.filter(|_| problems.is_empty()), problems, warnings }
+    let files = recording.into_files();
+    let config = config.filter(|_| problems.is_empty());
+    let config = config.map(|config| Config { files: files.clone(), ..config });
+    Loaded { config, problems, warnings, files }
 }
 
 /// Reads the folder of keys that a configuration names, for `keys rotate`: the configuration as a whole is not valid before

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::sign::CertifiedKey;
 
+use super::files::Files;
 use crate::access::connection::{PlainRule, Transport};
 use crate::access::forwarded::TrustedProxies;
 use crate::access::identity::Identity;
@@ -47,6 +48,19 @@ pub struct Config {
     pub routes: RouteTable,
     /// What the file expects of itself.
     pub tests: Vec<PolicyTest>,
+    /// How the process is run.
+    pub operation: Operation,
+    /// What it was read from.
+    pub files: Files,
+}
+
+/// How the process is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operation {
+    /// How long requests in flight have to finish once the process is told to stop.
+    pub drain: Duration,
+    /// How often the files are looked at for changes; `None` for never.
+    pub watch: Option<Duration>,
 }
 
 /// One listening socket.

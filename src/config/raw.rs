@@ -54,6 +54,26 @@ section! {
         routes: List<RawRoute>,
         /// Requests with the decision they must get; run by `check` and before every reload.
         tests: List<RawTest>,
+        /// How the process ends.
+        shutdown: RawShutdown,
+        /// When the file is read again.
+        reload: RawReload,
+    }
+}
+
+section! {
+    /// The end of the process.
+    RawShutdown {
+        /// How long requests in flight have to finish. Default: 30s.
+        drain: Duration,
+    }
+}
+
+section! {
+    /// Reloads.
+    RawReload {
+        /// How often the files are looked at, and read again when they have changed; or `off`. Default: `off`.
+        watch: Duration,
     }
 }
 

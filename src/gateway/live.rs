@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 use crate::access::connection::Transport;
-use crate::config::{self, Config, Problem, Sources, StateConfig};
+use crate::config::{self, Config, Files, Operation, Problem, Sources, StateConfig};
 use crate::gateway::rehearsal::{self, TestFailure};
 use crate::gateway::{Gateway, Shared};
 
@@ -26,6 +27,9 @@ pub struct Live {
     current: ArcSwap<Gateway>,
     generations: AtomicU64,
     sockets: Sockets,
+    operation: ArcSwap<Operation>,
+    /// What was read last, in force or refused.
+    files: Mutex<Files>,
 }
 
 /// What is opened once, at start. A reload that would change it is refused: a listener that was to become stricter would
@@ -83,7 +87,8 @@ impl Live {
         shared: Arc<Shared>,
     ) -> Result<Self, Rejected> {
         let sockets = Sockets::of(&config);
-        let limits = config.login.limits;
+        let (limits, operation) = (config.login.limits, config.operation);
+        let files = Mutex::new(config.files.clone());
         let gateway = build(config, &shared, 0)?;
         shared.throttle.set_limits(limits);
         come_into_force(&gateway);
@@ -94,6 +99,8 @@ impl Live {
             current: ArcSwap::from_pointee(gateway),
             generations: AtomicU64::new(1),
             sockets,
+            operation: ArcSwap::from_pointee(operation),
+            files,
         })
     }
 
@@ -101,6 +108,20 @@ impl Live {
     #[must_use]
     pub fn current(&self) -> Arc<Gateway> {
         self.current.load_full()
+    }
+
+    /// How the process is run, by the configuration in force.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        **self.operation.load()
+    }
+
+    /// The files as they are now, if they are not as they were at the last reload. Files that were refused then are not news.
+    #[must_use]
+    pub fn changed_files(&self) -> Option<Files> {
+        let last = self.files.lock().clone();
+        let now = last.read_again(&*self.sources);
+        (now != last).then_some(now)
     }
 
     /// What outlives the snapshots.
@@ -121,15 +142,18 @@ impl Live {
 
     fn try_reload(&self) -> Result<Vec<Problem>, Rejected> {
         let loaded = config::load(&self.file, &*self.sources);
+        *self.files.lock() = loaded.files;
         let config = loaded.config.ok_or(Rejected::Invalid(loaded.problems))?;
         if Sockets::of(&config) != self.sockets {
             return Err(Rejected::Restart);
         }
+        let operation = config.operation;
         let generation = self.generations.fetch_add(1, Ordering::SeqCst);
         let limits = config.login.limits;
         let gateway = build(config, &self.shared, generation)?;
         self.shared.throttle.set_limits(limits);
         come_into_force(&gateway);
+        self.operation.store(Arc::new(operation));
         self.current.store(Arc::new(gateway));
         Ok(loaded.warnings)
     }

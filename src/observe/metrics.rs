@@ -90,6 +90,12 @@ impl Metrics {
         InFlight(self.series.in_flight.clone())
     }
 
+    /// How many requests are being served.
+    #[must_use]
+    pub fn requests_in_flight(&self) -> i64 {
+        self.series.in_flight.get()
+    }
+
     /// Notes how long a login waited for a hashing thread.
     pub fn hash_waited(&self, waited: Duration) {
         self.series.hash_wait.observe(waited.as_secs_f64());

@@ -77,6 +77,12 @@ mod cli;
 // `portcullis run`: start, reload, drain.
 #[cfg(feature = "proxy")]
 mod process;
+// Another process takes over: restart, upgrade.
+#[cfg(feature = "proxy")]
+mod upgrade;
+// Files that are read again by themselves.
+#[cfg(feature = "proxy")]
+mod watch;
 // Guessing at several nodes at once, and `portcullis bans`.
 #[cfg(feature = "proxy")]
 mod shared_bans;

@@ -166,6 +166,25 @@ async fn j10_a_second_signal_ends_at_once() {
 }
 
 #[tokio::test]
+async fn j10_a_request_that_goes_on_and_on_is_cut_when_the_time_to_drain_is_over() {
+    let (application, arrives, release) = holding().await;
+    let site = Site::new(&application.to_string());
+    let yaml = Site::yaml(&application.to_string());
+    site.write("portcullis.yaml", format!("shutdown: {{ drain: 1s }}\n{yaml}"));
+    let mut edge = Running::start(&site).await;
+    let bob = edge.login("bob").await;
+    let mut wire = Wire::connect(edge.edge).await;
+    wire.send(get("/orders/1", &bob)).await;
+    within(arrives).await.unwrap();
+    edge.signal("TERM");
+    let line = edge.says("the time to drain is over").await;
+    assert_eq!((&line["level"], &line["requests"]), (&"WARN".into(), &1.into()), "{line}");
+    assert_eq!(edge.ends().await.code(), Some(0));
+    wire.is_closed().await;
+    drop(release);
+}
+
+#[tokio::test]
 async fn systemd_is_told_of_start_reload_and_stop() {
     let site = Site::new("127.0.0.1:9");
     let socket = UnixDatagram::bind(site.path("notify")).unwrap();
@@ -177,6 +196,10 @@ async fn systemd_is_told_of_start_reload_and_stop() {
         let length = within(socket.recv(&mut buffer)).await.unwrap();
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     };
+    for _ in ["edge", "admin"] {
+        let stored = told().await;
+        assert!(stored.starts_with("FDSTORE=1\nFDNAME=tcp-127.0.0.1-"), "{stored}");
+    }
     assert_eq!(told().await.trim_end(), "READY=1");
     edge.signal("HUP");
     let reloading = told().await;

@@ -175,6 +175,7 @@ fn the_unit_checks_before_it_starts_and_before_it_reloads() {
     assert_eq!(values("ExecStartPre"), [check]);
     assert_eq!(values("ExecStart"), ["/usr/bin/portcullis run -c /etc/portcullis/portcullis.yaml"]);
     assert_eq!(values("ExecReload"), [check, "/bin/kill -HUP $MAINPID"]);
+    assert_eq!(values("FileDescriptorStoreMax"), ["64"]);
     assert_eq!(values("CapabilityBoundingSet"), ["CAP_NET_BIND_SERVICE"]);
     assert_eq!(values("AmbientCapabilities"), ["CAP_NET_BIND_SERVICE"]);
     let user = &values("User")[0];

@@ -10,6 +10,7 @@ mod key_folder;
 mod keys;
 mod listeners;
 mod login;
+mod operation;
 mod routes;
 mod scopes;
 mod signers;
@@ -24,6 +25,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::document::Document;
+use super::files::Files;
 use super::model::{Config, KeyFolder};
 use super::place::Place;
 use super::problem::{Problem, quoted};
@@ -68,6 +70,7 @@ pub(super) fn compile(
     }
     let tests = tests::compile(compiler, raw.tests.as_ref(), &users, &mut scopes);
     let login = login::compile(compiler, raw.login.as_ref());
+    let operation = operation::compile(compiler, raw);
     scopes.warn_of_unused(compiler);
     let users::Users { store, problems, warnings, .. } = users;
     let document = std::mem::replace(&mut compiler.document, Document::empty());
@@ -88,6 +91,8 @@ pub(super) fn compile(
             login,
             routes: routes.into_table(),
             tests,
+            operation,
+            files: Files::default(),
         }),
         _ => None,
     };

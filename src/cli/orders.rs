@@ -1,0 +1,186 @@
+//! What a running process is told: by signals, and by its files where it watches them. One thing after another, except that it
+//! can always be told to stop.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::cli::systemd::{DescriptorStore, tell, tell_reloading};
+use crate::cli::upgrade::{Program, Successor};
+use crate::cli::watch::changed;
+use crate::gateway::live::{Live, Rejected};
+use crate::proxy::Sockets;
+
+/// The signals that are obeyed.
+pub(super) struct Signals {
+    hangup: Signal,
+    upgrade: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            _ = self.hangup.recv() => Order::Reload,
+            _ = self.upgrade.recv() => Order::Upgrade,
+            _ = self.terminate.recv() => Order::Stop,
+            _ = self.interrupt.recv() => Order::Stop,
+        }
+    }
+}
+
+enum Order {
+    Reload,
+    Upgrade,
+    Stop,
+}
+
+/// A process that is starting beside us; its id once it is ready.
+type Starting = Pin<Box<dyn Future<Output = anyhow::Result<(u32, Successor)>> + Send>>;
+
+/// Everything that orders are about.
+pub(super) struct Duty {
+    pub(super) live: Arc<Live>,
+    pub(super) program: Program,
+    pub(super) sockets: Sockets,
+    pub(super) store: DescriptorStore,
+    /// Becomes true when the server is to stop.
+    pub(super) stop: watch::Sender<bool>,
+}
+
+impl Duty {
+    /// Obeys until the process ends; a second request to stop ends it at once.
+    pub(super) async fn obey(mut self, mut signals: Signals) {
+        let mut starting: Option<Starting> = None;
+        let mut told_to_stop = false;
+        let mut news = Box::pin(changed(Arc::clone(&self.live)));
+        loop {
+            let busy = starting.is_some() || *self.stop.borrow();
+            let order = tokio::select! {
+                order = signals.next() => order,
+                outcome = ended(&mut starting) => {
+                    starting = None;
+                    self.conclude(outcome).await;
+                    continue;
+                }
+                () = &mut news, if !busy => {
+                    tracing::info!("a file of the configuration has changed");
+                    self.reload().await;
+                    news = Box::pin(changed(Arc::clone(&self.live)));
+                    continue;
+                }
+            };
+            match order {
+                Order::Stop if told_to_stop => {
+                    tracing::warn!("told to stop twice, ending with requests in flight");
+                    std::process::exit(1);
+                }
+                Order::Stop => {
+                    told_to_stop = true;
+                    // One that was starting is killed.
+                    starting = None;
+                    if !self.stop.send_replace(true) {
+                        tell(&[NotifyState::Stopping]);
+                    }
+                    tracing::info!("draining");
+                }
+                Order::Reload | Order::Upgrade if busy => {
+                    tracing::warn!(
+                        "not now: another process is taking over, or this one is ending"
+                    );
+                }
+                Order::Reload if !self.program.was_replaced() => {
+                    self.reload().await;
+                    news = Box::pin(changed(Arc::clone(&self.live)));
+                }
+                Order::Reload | Order::Upgrade => starting = self.upgrade(),
+            }
+        }
+    }
+
+    /// Starts the process that is to take over.
+    fn upgrade(&self) -> Option<Starting> {
+        tell_reloading();
+        match self.program.start(&self.sockets) {
+            Ok(mut successor) => {
+                tracing::info!("starting the program again, to hand over to it");
+                Some(Box::pin(async move { Ok((successor.ready().await?, successor)) }))
+            }
+            Err(error) => {
+                refuse(&error);
+                None
+            }
+        }
+    }
+
+    /// Hands over to the process that was started, or stays.
+    async fn conclude(&self, outcome: anyhow::Result<(u32, Successor)>) {
+        match outcome {
+            Ok((id, successor)) => {
+                // From us, and before anybody else speaks: systemd listens to the main process only.
+                tell(&[NotifyState::Ready, NotifyState::MainPid(id)]);
+                self.sockets.hand_over();
+                self.stop.send_replace(true);
+                successor.take_over().await;
+                tracing::info!(successor = id, "handed over, draining");
+            }
+            Err(error) => refuse(&error),
+        }
+    }
+
+    /// Reads the configuration again, off the threads that serve: it reads files and resolves names.
+    async fn reload(&mut self) {
+        tell_reloading();
+        let reloading = Arc::clone(&self.live);
+        match tokio::task::spawn_blocking(move || reloading.reload()).await {
+            Ok(Ok(warnings)) => {
+                for warning in &warnings {
+                    tracing::warn!("{warning}");
+                }
+                tracing::info!("configuration reloaded");
+            }
+            Ok(Err(rejected)) => log_rejected(&rejected),
+            Err(error) => tracing::error!(%error, "the reload broke; the old configuration stays"),
+        }
+        self.store.keep(&self.sockets);
+        tell(&[NotifyState::Ready]);
+    }
+}
+
+/// What comes of the process that is starting; never, when none is.
+async fn ended(starting: &mut Option<Starting>) -> anyhow::Result<(u32, Successor)> {
+    match starting {
+        Some(starting) => starting.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn refuse(error: &anyhow::Error) {
+    tracing::error!(
+        error = format!("{error:#}"),
+        "the program cannot take over; this process goes on, with its configuration"
+    );
+    tell(&[NotifyState::Ready]);
+}
+
+fn log_rejected(rejected: &Rejected) {
+    for line in rejected.to_string().lines() {
+        tracing::error!("{line}");
+    }
+    tracing::error!("reload refused; the old configuration stays in force");
+}
