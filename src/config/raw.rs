@@ -428,6 +428,9 @@ section! {
 /// A duration as text; a bare number is kept, so that `compile` can ask for the unit.
 pub(super) struct Duration(pub(super) String);
 
+/// A size as text; a bare number is kept, so that `compile` can ask for the unit.
+pub(super) struct Size(pub(super) String);
+
 /// A word; a number is a word too.
 pub(super) struct Word(pub(super) String);
 
