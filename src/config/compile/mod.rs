@@ -15,6 +15,7 @@ mod scopes;
 mod signers;
 mod state;
 mod tests;
+mod tls;
 mod tokens;
 mod upstreams;
 mod users;
