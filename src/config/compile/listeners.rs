@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::values::{items, network};
-use super::{Compiler, tls};
+use super::{Compiler, limits, tls};
 use crate::access::connection::PlainRule;
 use crate::config::model::Listener;
 use crate::config::place::Place;
@@ -28,8 +28,15 @@ pub(super) fn compile(
         let address = address(compiler, &place, raw.address.as_deref(), &mut taken);
         let tls = raw.tls.as_ref().and_then(|raw| tls::compile(compiler, &place.key("tls"), raw));
         let plain = plain_rule(compiler, &place, raw, address, proxies);
+        let limits = limits::compile(compiler, &place.key("limits"), raw.limits.as_ref());
+        let proxy_protocol = raw.proxy_protocol == Some(true);
+        if proxy_protocol && !are_proxies(compiler, proxies) {
+            let message = "nobody could say a PROXY header: there are no trusted proxies";
+            let hint = Some("name the balancer in front under `trusted_proxies`".to_owned());
+            compiler.document.error_with(&place.key("proxy_protocol"), message, hint);
+        }
         if let Some(address) = address {
-            listeners.push(Listener { address, tls, plain });
+            listeners.push(Listener { address, tls, plain, proxy_protocol, limits });
         }
     }
     let admin = raw.admin.as_ref().and_then(|raw| {
@@ -78,6 +85,11 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
         && (a.ip() == b.ip() || (any && a.is_ipv4() == b.is_ipv4()))
 }
 
+/// Whether there are trusted proxies, or were to be, before they were refused.
+fn are_proxies(compiler: &Compiler<'_>, proxies: bool) -> bool {
+    proxies || compiler.document.has(&Place::default().key("trusted_proxies").index(0))
+}
+
 fn plain_rule(
     compiler: &mut Compiler<'_>,
     place: &Place,
@@ -85,6 +97,7 @@ fn plain_rule(
     address: Option<SocketAddr>,
     proxies: bool,
 ) -> PlainRule {
+    let are_proxies = are_proxies(compiler, proxies);
     let document = &mut compiler.document;
     let behind_tls = raw.behind_tls == Some(true);
     let insecure = raw.insecure_plaintext == Some(true);
@@ -100,7 +113,7 @@ fn plain_rule(
         let message = "either a proxy in front ends TLS, or nobody does";
         document.error(&place.key("insecure_plaintext"), message);
     }
-    if behind_tls && !proxies && !document.has(&Place::default().key("trusted_proxies").index(0)) {
+    if behind_tls && !are_proxies {
         let message = "nobody could say that TLS was used: there are no trusted proxies";
         let hint = Some("name the proxy in front under `trusted_proxies`".to_owned());
         document.error_with(&place.key("behind_tls"), message, hint);

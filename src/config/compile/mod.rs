@@ -8,6 +8,7 @@ mod clients;
 mod identity;
 mod key_folder;
 mod keys;
+mod limits;
 mod listeners;
 mod login;
 mod routes;
