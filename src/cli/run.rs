@@ -40,6 +40,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         hashes,
         Box::new(std::io::stdout()),
     )?;
+    observe::count_panics(Arc::clone(&shared.metrics));
     if let Some(state) = &config.state {
         shared = shared.with_state(state, config.login.limits)?;
     }
@@ -61,12 +62,6 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         }
         let (stop, stopping) = watch::channel(false);
         let signals = Signals::new().context("signals")?;
-        for address in server.addresses() {
-            tracing::info!(%address, "listening");
-        }
-        if let Some(address) = server.admin_address() {
-            tracing::info!(%address, "admin listening");
-        }
         tell(&[NotifyState::Ready]);
         let obeying = tokio::spawn(signals.obey(live, stop));
         server.run(stopping).await;

@@ -217,14 +217,17 @@ impl Edges {
                         old.close.send_replace(true);
                         old.crowd
                     });
+                    let address = socket.local_addr().unwrap_or(settings.address);
+                    tracing::info!(%address, "listening");
                     self.start(&mut open.tasks, settings, socket, tls, crowd.unwrap_or_default())
                 }
             };
             self.note_certificate(&edge.settings);
             open.edges.push(edge);
         }
-        // The rest is not configured any more.
-        drop(before);
+        for edge in before {
+            tracing::info!(address = %edge.settings.address, "closing: not configured any more");
+        }
         match plan.admin {
             None => open.admin = None,
             Some((_, None)) => {}
@@ -313,6 +316,8 @@ impl Edges {
             proxy_protocol: false,
             strict: false,
         };
+        let address = socket.local_addr().unwrap_or(configured);
+        tracing::info!(%address, "admin listening");
         operators.spawn_on(door.serve(Arc::new(socket), closing), &self.runtime);
         Operator { configured, _close: close }
     }

@@ -83,6 +83,12 @@ mod shared_bans;
 // Signing keys, from the first to the last token.
 #[cfg(feature = "proxy")]
 mod key_rotation;
+// What clients may take.
+#[cfg(feature = "proxy")]
+mod limits;
+// Listeners that come, go and change.
+#[cfg(feature = "proxy")]
+mod listeners;
 // TLS, and HTTP/2 in it.
 #[cfg(feature = "proxy")]
 mod tls;
