@@ -11,7 +11,6 @@ const PLANNED: &[&str] = &[
     "listeners[].tls.client_ca",
     "clients[].issuers",
     "upstreams.*.health",
-    "upstreams.*.tls",
     "routes[].report",
     "routes[].cors",
     "routes[].preflight",

@@ -364,6 +364,8 @@ section! {
         paths: RawPaths,
         /// How long to wait.
         timeouts: RawTimeouts,
+        /// Speaks TLS to it, as `{}` when nothing else is to be said. Default: plain HTTP.
+        tls: RawUpstreamTls,
     }
 }
 
@@ -372,6 +374,20 @@ section! {
     RawPaths {
         /// Any of `semicolon`, `empty_segments`, `encoded_slash`.
         allow: List<String>,
+    }
+}
+
+section! {
+    /// TLS to an upstream. The server's certificate is always verified.
+    RawUpstreamTls {
+        /// PEM file with the only certificate authorities to believe there. Default: those of the system.
+        ca: String,
+        /// The name, or the address, that its certificate must be for. Default: the host in `servers`, if it is one name.
+        server_name: String,
+        /// PEM file with the certificate that we show, the leaf first. Default: none is shown.
+        certificate: String,
+        /// PEM file with its key, readable by its owner and group only.
+        private_key: String,
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! After a message was changed on purpose, `UPDATE_EXPECTED=1 cargo test --lib config` writes the new ones; read the diff.
 
+mod authorities;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -121,6 +123,11 @@ impl Sources for World {
             "shop.internal" => Ok(vec![SocketAddr::from(([10, 0, 0, 11], port))]),
             _ => Err(io::Error::other("no such host")),
         }
+    }
+
+    fn authorities(&self) -> Vec<Vec<u8>> {
+        let edge = &self.files[Path::new("tls/edge.pem")].0;
+        vec![pem::parse(edge).unwrap().into_contents(), b"damaged".to_vec()]
     }
 
     fn now(&self) -> Timestamp {
@@ -385,7 +392,7 @@ fn what_is_loaded_is_what_was_written() {
     assert_eq!(config.tokens.keys.iter().count(), 3);
     assert_eq!(&**config.tokens.keys.signing(NOW).id(), "2026-11");
     assert!(config.users.find("bob").unwrap().disabled);
-    assert_eq!(config.routes.routes().len(), 8);
+    assert_eq!(config.routes.routes().len(), 10);
     let [idp, other] = &config.tokens.accept[..] else { panic!("two issuers") };
     assert_eq!(
         (idp.policy.types.len(), idp.policy.subject_claim.as_str()),

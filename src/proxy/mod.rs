@@ -12,6 +12,7 @@ mod listener;
 mod patience;
 mod respond;
 mod upstream;
+mod upstream_tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ use crate::proxy::admin::Admin;
 use crate::proxy::filter::EdgeProxy;
 use crate::proxy::listener::{Listener, told};
 use crate::proxy::patience::Connections;
+use crate::proxy::upstream_tls::NO_AUTHORITIES;
 
 /// Idle connections that are kept to upstreams, per listener.
 const UPSTREAM_POOL: usize = 1024;
@@ -94,6 +96,7 @@ impl Server {
             threads: available_parallelism().map_or(1, usize::from),
             upstream_keepalive_pool_size: UPSTREAM_POOL,
             max_retries: MAX_ATTEMPTS,
+            ca_file: Some(NO_AUTHORITIES.to_owned()),
             ..ServerConf::default()
         });
         let mut edges = Vec::with_capacity(listeners.len());

@@ -1,7 +1,5 @@
 //! The way to the upstream: which server, with what patience, and the head that it gets to see.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -10,6 +8,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access::permit::Permit;
 use crate::answer::Answer;
+use crate::proxy::upstream_tls;
 use crate::reason::Reason;
 use crate::route::upstream::Upstream;
 
@@ -22,17 +21,15 @@ const MAX_SERVERS_TRIED: usize = 3;
 /// When the upstream has no server, which the configuration refuses.
 pub(super) fn peer(upstream: &Upstream) -> pingora::Result<HttpPeer> {
     let server = upstream.next().ok_or_else(|| internal("an upstream without servers"))?;
-    let mut peer = HttpPeer::new(server, false, String::new());
+    let mut peer = HttpPeer::new(server, upstream.tls.is_some(), String::new());
     let timeouts = upstream.timeouts;
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
     peer.options.read_timeout = Some(timeouts.read);
     peer.options.write_timeout = Some(timeouts.read);
     peer.options.idle_timeout = Some(timeouts.idle);
-    // Connections are never shared between upstreams, even at one address.
-    let mut hasher = DefaultHasher::new();
-    upstream.name.hash(&mut hasher);
-    peer.group_key = hasher.finish();
+    upstream_tls::protect(&mut peer, upstream)
+        .ok_or_else(|| internal("an upstream without trust"))?;
     Ok(peer)
 }
 

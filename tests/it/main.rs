@@ -86,6 +86,9 @@ mod key_rotation;
 // TLS, and HTTP/2 in it.
 #[cfg(feature = "proxy")]
 mod tls;
+// TLS to the application.
+#[cfg(feature = "proxy")]
+mod upstream_tls;
 // Tunnels.
 #[cfg(feature = "proxy")]
 mod websocket;

@@ -16,6 +16,7 @@ mod signers;
 mod state;
 mod tests;
 mod tokens;
+mod upstream_tls;
 mod upstreams;
 mod users;
 mod values;
