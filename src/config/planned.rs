@@ -6,7 +6,6 @@ use super::place::Place;
 /// Places, with `[]` for any item of a list and `*` for any key.
 const PLANNED: &[&str] = &[
     "listeners[].limits",
-    "listeners[].redirect_to_https",
     "listeners[].proxy_protocol",
     "listeners[].tls.client_ca",
     "clients[].issuers",

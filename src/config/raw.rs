@@ -68,6 +68,8 @@ section! {
         behind_tls: bool,
         /// Takes passwords and tokens over plain HTTP from anywhere. Default: false.
         insecure_plaintext: bool,
+        /// Sends GET and HEAD to https, on hosts that this file names, and refuses everything else. Default: false.
+        redirect_to_https: bool,
     }
 }
 

@@ -380,8 +380,9 @@ fn what_is_loaded_is_what_was_written() {
     let config = load_text(&text).config.unwrap();
     let rules: Vec<_> = config.listeners.iter().map(Listener::transport).collect();
     use crate::access::connection::{PlainRule, Transport};
-    let plain = [PlainRule::BehindTls, PlainRule::Loopback].map(Transport::Plain);
-    assert_eq!(rules, [Transport::Tls, plain[0], plain[1]]);
+    let plain =
+        [PlainRule::BehindTls, PlainRule::Loopback, PlainRule::Redirect].map(Transport::Plain);
+    assert_eq!(rules, [Transport::Tls, plain[0], plain[1], plain[2]]);
     assert!(config.trusted_proxies.trusts([10, 1, 2, 3].into()));
     assert!(!config.trusted_proxies.trusts([10, 2, 0, 1].into()));
     assert_eq!(config.identity.headers().len(), 4);

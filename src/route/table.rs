@@ -75,6 +75,12 @@ impl RouteTable {
         &self.routes
     }
 
+    /// Whether a route names this host, alone or with others; a route for every host names none.
+    #[must_use]
+    pub fn names(&self, host: &str) -> bool {
+        self.routes.iter().any(|route| route.host != HostPattern::Any && route.host.matches(host))
+    }
+
     /// The one winner. `host` is a [`crate::route::host::Host::name`], `path` a decoded path.
     #[must_use]
     pub fn find(&self, host: &str, path: &str, method: &Method) -> Found<'_> {

@@ -211,9 +211,19 @@ async fn every_reason_is_the_same_in_the_log_and_the_metrics() {
     let (line, _) = reason(&plain, &log, plain.token("grant_type=password")).await;
     assert_eq!((&line["reason"], &line["status"]), (&json!("plaintext_refused"), &json!(403)));
 
+    let sends = edge().listener("{ address: '127.0.0.1:0', redirect_to_https: true }");
+    let (sends, log) = observed(sends.tokens_with("hosts: [edge.example.com]")).await;
+    let (line, _) = reason(&sends, &log, sends.get("/notes/1")).await;
+    assert_eq!((&line["reason"], &line["decision"]), (&json!("redirected"), &json!("refuse")));
+
     found.extend(
-        [Reason::UpstreamUnreachable, Reason::UpstreamTimeout, Reason::PlaintextRefused]
-            .map(|r| (r, ())),
+        [
+            Reason::UpstreamUnreachable,
+            Reason::UpstreamTimeout,
+            Reason::PlaintextRefused,
+            Reason::Redirected,
+        ]
+        .map(|r| (r, ())),
     );
     // They need an outside issuer (see `issuers`), a store that is gone for minutes, a flood of logins, and a bug of ours.
     let rest: Vec<_> = Reason::ALL.into_iter().filter(|own| !found.contains_key(own)).collect();

@@ -66,6 +66,8 @@ pub(super) fn compile(
     let routes = routes::compile(compiler, raw.routes.as_ref(), &upstreams, &issuers, &mut scopes);
     if let Some(tokens) = &tokens {
         tokens::warn_of_shadows(compiler, tokens, &routes);
+        let routes = routes.iter().map(|(_, route)| route);
+        listeners::check_redirects(compiler, &listeners, tokens, routes);
     }
     let tests = tests::compile(compiler, raw.tests.as_ref(), &users, &mut scopes);
     let login = login::compile(compiler, raw.login.as_ref());
