@@ -12,6 +12,7 @@ mod place;
 mod planned;
 mod problem;
 mod raw;
+mod raw_tls;
 mod shape;
 mod sources;
 mod tree;

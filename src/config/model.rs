@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use rustls::sign::CertifiedKey;
 
 use crate::access::connection::{PlainRule, Transport};
@@ -58,6 +59,8 @@ pub struct Listener {
     pub tls: Option<TlsIdentity>,
     /// What holds for credentials where TLS does not end here.
     pub plain: PlainRule,
+    /// The `Strict-Transport-Security` of every answer (RFC 6797); only where TLS ends here.
+    pub hsts: Option<HeaderValue>,
 }
 
 impl Listener {

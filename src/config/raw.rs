@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub(super) use super::raw_tls::{RawHsts, RawUpstreamTls};
+
 /// A list; an item that was refused is `None`.
 pub(super) type List<T> = Vec<Option<T>>;
 /// A map with names of the operator's choice; a value that was refused is `None`.
@@ -24,6 +26,8 @@ macro_rules! section {
         }
     };
 }
+
+pub(super) use section;
 
 section! {
     /// The whole file.
@@ -80,6 +84,8 @@ section! {
         certificate: String,
         /// PEM file, readable by its owner and group only.
         private_key: String,
+        /// Tells browsers to come over https only. Default: they are told nothing.
+        hsts: RawHsts,
     }
 }
 
@@ -376,20 +382,6 @@ section! {
     RawPaths {
         /// Any of `semicolon`, `empty_segments`, `encoded_slash`.
         allow: List<String>,
-    }
-}
-
-section! {
-    /// TLS to an upstream. The server's certificate is always verified.
-    RawUpstreamTls {
-        /// PEM file with the only certificate authorities to believe there. Default: those of the system.
-        ca: String,
-        /// The name, or the address, that its certificate must be for. Default: the host in `servers`, if it is one name.
-        server_name: String,
-        /// PEM file with the certificate that we show, the leaf first. Default: none is shown.
-        certificate: String,
-        /// PEM file with its key, readable by its owner and group only.
-        private_key: String,
     }
 }
 

@@ -383,6 +383,10 @@ fn what_is_loaded_is_what_was_written() {
     let plain =
         [PlainRule::BehindTls, PlainRule::Loopback, PlainRule::Redirect].map(Transport::Plain);
     assert_eq!(rules, [Transport::Tls, plain[0], plain[1], plain[2]]);
+    let hsts = config.listeners.iter().map(|listener| listener.hsts.as_ref());
+    let hsts: Vec<_> = hsts.map(|field| field.map(|field| field.to_str().unwrap())).collect();
+    let strict = "max-age=31536000; includeSubDomains; preload";
+    assert_eq!(hsts, [Some(strict), None, None, None]);
     assert!(config.trusted_proxies.trusts([10, 1, 2, 3].into()));
     assert!(!config.trusted_proxies.trusts([10, 2, 0, 1].into()));
     assert_eq!(config.identity.headers().len(), 4);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 
 use crate::access::connection::Transport;
 use crate::config::{self, Config, Problem, Sources, StateConfig};
@@ -32,14 +33,15 @@ pub struct Live {
 /// otherwise go on as it was, and nobody would know.
 #[derive(Debug, PartialEq, Eq)]
 struct Sockets {
-    listeners: Vec<(SocketAddr, Transport)>,
+    listeners: Vec<(SocketAddr, Transport, Option<HeaderValue>)>,
     admin: Option<SocketAddr>,
     state: Option<StateConfig>,
 }
 
 impl Sockets {
     fn of(config: &Config) -> Self {
-        let listeners = config.listeners.iter().map(|own| (own.address, own.transport())).collect();
+        let settings = |own: &config::Listener| (own.address, own.transport(), own.hsts.clone());
+        let listeners = config.listeners.iter().map(settings).collect();
         Self { listeners, admin: config.admin, state: config.state.clone() }
     }
 }

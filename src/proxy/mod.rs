@@ -113,6 +113,7 @@ impl Server {
                 live: Arc::clone(&live),
                 shared: Arc::clone(&shared),
                 transport,
+                hsts: listener.hsts.clone(),
                 guests: Arc::clone(&guests),
             };
             let mut proxy = http_proxy(&conf, app);

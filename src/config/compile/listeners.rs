@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::Compiler;
+use super::hsts;
 use super::values::{items, network};
 use crate::access::connection::PlainRule;
 use crate::clock::Timestamp;
@@ -37,7 +38,10 @@ pub(super) fn compile(
         let tls = raw.tls.as_ref().and_then(|raw| tls(compiler, &place.key("tls"), raw));
         let plain = plain_rule(compiler, &place, raw, address, proxies);
         if let Some(address) = address {
-            listeners.push(Listener { address, tls, plain });
+            let hsts = raw.tls.as_ref().and_then(|raw| raw.hsts.as_ref());
+            let hsts_place = place.key("tls").key("hsts");
+            let hsts = hsts.and_then(|raw| hsts::compile(compiler, &hsts_place, raw));
+            listeners.push(Listener { address, tls, plain, hsts });
         }
     }
     let admin = raw.admin.as_ref().and_then(|raw| {

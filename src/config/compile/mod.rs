@@ -5,6 +5,7 @@
 
 mod accept;
 mod clients;
+mod hsts;
 mod identity;
 mod key_folder;
 mod keys;
