@@ -25,6 +25,7 @@ pub enum Reason {
     NoRoute,
     BadPath,
     BadRequest,
+    ContentTooLarge,
     StateUnavailable,
     Throttled,
     PlaintextRefused,
@@ -36,7 +37,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for the metrics to start at zero and for the documentation test.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NoToken,
         Self::MalformedToken,
         Self::BadSignature,
@@ -54,6 +55,7 @@ impl Reason {
         Self::NoRoute,
         Self::BadPath,
         Self::BadRequest,
+        Self::ContentTooLarge,
         Self::StateUnavailable,
         Self::Throttled,
         Self::PlaintextRefused,
@@ -84,6 +86,7 @@ impl Reason {
             Self::NoRoute => "no_route",
             Self::BadPath => "bad_path",
             Self::BadRequest => "bad_request",
+            Self::ContentTooLarge => "content_too_large",
             Self::StateUnavailable => "state_unavailable",
             Self::Throttled => "throttled",
             Self::PlaintextRefused => "plaintext_refused",
@@ -123,6 +126,7 @@ impl Reason {
             Self::NoRoute => "no route covers this host and path",
             Self::BadPath => "the path could be read in two ways",
             Self::BadRequest => "the request itself is malformed or ambiguous",
+            Self::ContentTooLarge => "the body is longer than the route takes",
             Self::StateUnavailable => {
                 "what was revoked is not known: the state store was not reached for too long"
             }

@@ -41,6 +41,8 @@ pub enum Refusal {
     NoState,
     /// The token holds, but not for this route; the scopes that would have sufficed.
     Scope(Scope),
+    /// The body is to be longer than the route takes.
+    TooLarge,
 }
 
 impl From<VerifyError> for Refusal {
@@ -120,6 +122,7 @@ impl Denial {
             Refusal::KeysUnavailable => Reason::KeysUnavailable,
             Refusal::NoState => Reason::StateUnavailable,
             Refusal::Scope(_) => Reason::MissingScope,
+            Refusal::TooLarge => Reason::ContentTooLarge,
         }
     }
 
@@ -154,6 +157,7 @@ impl Denial {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
                     .with(RETRY_AFTER, HeaderValue::from_static(KEYS_RETRY_SECONDS))
             }
+            Refusal::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "content_too_large"),
             Refusal::Scope(wanted) if wanted.is_empty() => {
                 coded(StatusCode::FORBIDDEN, "insufficient_scope", "")
             }

@@ -14,7 +14,6 @@ const PLANNED: &[&str] = &[
     "routes[].cors",
     "routes[].preflight",
     "routes[].rate_limit",
-    "routes[].limits",
     "routes[].timeouts",
     "routes[].websocket",
     "routes[].networks",

@@ -416,6 +416,16 @@ section! {
         scopes: RawScopes,
         /// Whose tokens it believes: outside issuers by their `issuer`, ourselves as `self`. Default: `[self]`.
         issuers: List<String>,
+        /// The most that it takes. Default: as much as comes.
+        limits: RawRouteLimits,
+    }
+}
+
+section! {
+    /// The most that a route takes.
+    RawRouteLimits {
+        /// Bytes of a request's body.
+        body: Size,
     }
 }
 

@@ -426,6 +426,9 @@ fn what_is_loaded_is_what_was_written() {
     assert_eq!(upstream.servers().len(), 3);
     assert!(upstream.allow.semicolon && upstream.allow.encoded_slash);
     assert_eq!(upstream.timeouts.connect.as_millis(), 500);
+    let secure = config.routes.routes().iter().find(|route| &*route.id == "secure").unwrap();
+    assert_eq!(secure.body_limit, Some(10 << 20));
+    assert_eq!(&*secure.upstream.tls.as_ref().unwrap().server_name, "shop.internal");
     let personas: Vec<_> = config.tests.iter().map(|test| test.as_who.clone()).collect();
     let scope = crate::oauth::scope::Scope::parse("orders:read").unwrap();
     assert_eq!(

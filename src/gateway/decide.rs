@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method};
 
 use crate::access::authorize::authorize;
@@ -117,6 +118,7 @@ impl Gateway {
                 .map_err(|denial| denial.on(&route.id))?,
         };
         self.check(&route, holder.as_ref())?;
+        check_length(&route, holder.as_ref(), head.headers)?;
         Ok(Decision::Forward(Box::new(self.permit(route, holder, &target, &path, head))))
     }
 
@@ -360,6 +362,23 @@ impl Gateway {
         };
         Permit { route, token, fresh, target: forwarded, host: target.host.to_string(), edits }
     }
+}
+
+/// Refuses a body that is announced to be longer than the route takes. One that is not announced is counted as it comes.
+fn check_length(route: &Route, holder: Option<&Holder>, headers: &HeaderMap) -> Result<(), Denial> {
+    let (Some(limit), Some(length)) = (route.body_limit, headers.get(CONTENT_LENGTH)) else {
+        return Ok(());
+    };
+    // Whoever reads heads has refused what is no number.
+    let length = length.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+    if length.is_some_and(|length| length <= limit) {
+        return Ok(());
+    }
+    let denial = Denial::new(Refusal::TooLarge).on(&route.id);
+    Err(match holder {
+        Some(holder) => denial.of(&holder.token, holder.fresh.is_none()),
+        None => denial,
+    })
 }
 
 fn refused(error: TargetError) -> Denial {

@@ -233,7 +233,7 @@ impl ProxyHttp for EdgeProxy {
         _: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        exchange.attempts += 1;
+        exchange.tries();
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
         Ok(Box::new(upstream::peer(permit.upstream())?))
     }
@@ -271,6 +271,11 @@ impl ProxyHttp for EdgeProxy {
         end_of_stream: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        // What is in a tunnel is no body.
+        if !session.was_upgraded() && !exchange.takes(bytes) {
+            return Err(upstream::too_large());
+        }
         // An empty last DATA frame would otherwise become a second `0\r\n\r\n` upstream, which starts the next request on
         // that connection with garbage (cloudflare/pingora #935).
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {

@@ -15,6 +15,9 @@ use crate::route::upstream::Upstream;
 /// How many servers of an upstream are tried for one request when they do not take the connection.
 const MAX_SERVERS_TRIED: usize = 3;
 
+/// What the client hears, and the error is known by, when a body is too long.
+const TOO_LARGE: &str = "content_too_large";
+
 /// The server whose turn it is.
 ///
 /// # Errors
@@ -96,6 +99,7 @@ fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
 /// What a failure means; `None` when it is the client that is gone.
 pub(super) fn reason(error: &Error) -> Option<Reason> {
     match (error.esource(), error.etype()) {
+        (_, ErrorType::CustomCode(TOO_LARGE, _)) => Some(Reason::ContentTooLarge),
         (
             ErrorSource::Upstream,
             ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout,
@@ -116,9 +120,15 @@ pub(super) fn failure(reason: Reason) -> Answer {
         Reason::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
         Reason::UpstreamUnreachable => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
         Reason::BadRequest => (StatusCode::BAD_REQUEST, "bad_request"),
+        Reason::ContentTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
     };
     Answer::json(status, &serde_json::json!({ "error": code }))
+}
+
+/// A body that turned out longer than its route takes. The upstream has seen a part of it, and never the end.
+pub(super) fn too_large() -> Box<Error> {
+    Error::explain(ErrorType::CustomCode(TOO_LARGE, 413), "the body is too long").into_down()
 }
 
 /// A failure of our own.

@@ -32,6 +32,8 @@ pub struct Route {
     pub believed: Believed,
     /// Where it leads.
     pub upstream: Arc<Upstream>,
+    /// The longest body of a request, in bytes; none when it takes as much as comes.
+    pub body_limit: Option<u64>,
 }
 
 /// What the table has for a request.
@@ -226,6 +228,7 @@ pub(crate) mod tests {
             rule,
             believed: Believed::default(),
             upstream: Arc::new(Upstream::new("app", vec![], timeouts, PathAllowances::default())),
+            body_limit: None,
         }
     }
 

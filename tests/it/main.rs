@@ -86,6 +86,9 @@ mod key_rotation;
 // TLS, and HTTP/2 in it.
 #[cfg(feature = "proxy")]
 mod tls;
+// How long a body may be.
+#[cfg(feature = "proxy")]
+mod body_limits;
 // Listeners that only redirect, and what TLS listeners say to browsers.
 #[cfg(feature = "proxy")]
 mod https_only;

@@ -82,7 +82,6 @@ fn show_size(size: u64) -> String {
 }
 
 /// A size in bytes within bounds; `None` when none is given, or not a good one.
-#[cfg_attr(not(test), expect(dead_code, reason = "the first key that is a size comes next"))]
 pub(super) fn size(
     document: &mut Document,
     place: &Place,
