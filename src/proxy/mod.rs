@@ -15,6 +15,7 @@ mod proxy_protocol;
 mod respond;
 mod tls;
 mod upstream;
+mod upstream_tls;
 mod wire;
 
 use std::net::SocketAddr;

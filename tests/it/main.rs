@@ -92,6 +92,15 @@ mod listeners;
 // TLS, and HTTP/2 in it.
 #[cfg(feature = "proxy")]
 mod tls;
+// How long a body may be.
+#[cfg(feature = "proxy")]
+mod body_limits;
+// Listeners that only redirect, and what TLS listeners say to browsers.
+#[cfg(feature = "proxy")]
+mod https_only;
+// TLS to the application.
+#[cfg(feature = "proxy")]
+mod upstream_tls;
 // Tunnels.
 #[cfg(feature = "proxy")]
 mod websocket;
