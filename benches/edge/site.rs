@@ -28,8 +28,12 @@ pub(crate) struct Tokens {
 }
 
 impl Site {
-    /// Both listeners have these limits (a mapping in YAML), or the defaults.
-    pub(crate) async fn start(application: SocketAddr, limits: Option<&str>) -> Self {
+    /// Both listeners have these limits (a mapping in YAML), or the defaults; tokens last for so long.
+    pub(crate) async fn start(
+        application: SocketAddr,
+        limits: Option<&str>,
+        lifetime: &str,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let limits = limits.map(|limits| format!(", limits: {limits}")).unwrap_or_default();
         let config = format!(
@@ -38,7 +42,7 @@ impl Site {
              - {{ address: 127.0.0.1:0, tls: {{ certificate: edge.pem, private_key: edge.key }}{limits} }}\n\
              admin: {{ address: 127.0.0.1:0 }}\n\
              scopes: {{ read: Read, admin: Change }}\n\
-             tokens:\n  issuer: http://127.0.0.1\n  audience: bench\n  access: {{ lifetime: 1h }}\n  \
+             tokens:\n  issuer: http://127.0.0.1\n  audience: bench\n  access: {{ lifetime: {lifetime} }}\n  \
              keys: [{{ id: one, algorithm: EdDSA, file: key.pem, use: sign }}]\n\
              state: {{ sqlite: state.db }}\n\
              users: {{ file: users.yaml }}\n\

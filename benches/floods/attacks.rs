@@ -25,6 +25,10 @@ use crate::strangers;
 const POSITION: Duration = Duration::from_secs(60);
 /// How many connect at once.
 const CONNECTING: usize = 64;
+/// How soon those come back whose connection was refused or ended.
+const RETURN: Duration = Duration::from_millis(5);
+/// How soon those do who would rather have kept it.
+const SLOW_RETURN: Duration = Duration::from_secs(1);
 
 /// One class of attacks.
 #[derive(Debug, Clone, Copy)]
@@ -193,8 +197,8 @@ pub(crate) async fn carry_out(arguments: &[String]) {
                 }
                 if attempted.is_err() {
                     stranger.tally.cut();
-                    // Those who are kept out come back, but not without a breath.
-                    sleep(Duration::from_millis(5)).await;
+                    // Those who are kept out come back, the slow ones slowly: else they were another attack.
+                    sleep(if attack.attackers > 64 { SLOW_RETURN } else { RETURN }).await;
                 }
             }
         });

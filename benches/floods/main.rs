@@ -87,7 +87,7 @@ async fn main() -> ExitCode {
 
     edge::move_aside();
     let application = application::start();
-    let site = Site::start(application, LIMITS).await;
+    let site = Site::start(application, LIMITS, "12h").await;
     let bench = Bench { token: site.login().await.access, application, site, during };
     let before = Vitals::of(bench.site.edge.pid());
     println!("the binary at first: {:.1} MiB, {} threads", before.mib(), before.threads);
@@ -278,7 +278,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// A binary that has answered some requests already, and then many connections that ask once and stay.
 async fn print_idle(attack: &Attack, application: SocketAddr) {
-    let site = Site::start(application, LIMITS).await;
+    let site = Site::start(application, LIMITS, "12h").await;
     let token = site.login().await.access;
     measure(site.edge.address(), application, &token, Duration::from_secs(2));
     let before = Vitals::of(site.edge.pid());
