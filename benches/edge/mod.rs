@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 /// The kernel counts processor time in hundredths of a second for everybody who reads `/proc`.
 const TICK: Duration = Duration::from_millis(10);
 /// How many lines of the binary are shown, once it runs.
-const MOST_LINES: usize = 100;
+const MOST_LINES: usize = 20;
 
 /// Moves this process to the second core, if there is one. Call it before anything is started.
 pub(crate) fn move_aside() {
