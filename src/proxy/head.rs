@@ -88,7 +88,11 @@ pub(super) fn check_h2(target: &[u8], headers: &HeaderMap) -> Result<(), HeadErr
     }
     let all = |name: HeaderName| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
     let mut lengths = all(CONTENT_LENGTH);
-    if lengths.next().is_some_and(|length| !is_length(length)) || lengths.next().is_some() {
+    let lengths =
+        lengths.next().is_some_and(|length| !is_length(length)) || lengths.next().is_some();
+    // RFC 9113 section 8.2.1; the decoder leaves the ends of values to us.
+    let padded = |value: &HeaderValue| value.as_bytes().trim_ascii() != value.as_bytes();
+    if lengths || headers.values().any(padded) {
         return Err(HeadError::Malformed);
     }
     if all(EXPECT).all(is_continue) { Ok(()) } else { Err(HeadError::Expectation) }
@@ -399,6 +403,10 @@ mod tests {
             with(&[("content-length", "5"), ("content-length", "5")]),
             Err(HeadError::Malformed)
         );
+        for padded in [" y", "y ", "\ty", "y\t", " "] {
+            assert_eq!(with(&[("x", padded)]), Err(HeadError::Malformed));
+        }
+        assert_eq!(with(&[("x", ""), ("x", "y z")]), Ok(()));
         assert_eq!(with(&[("expect", "x")]), Err(HeadError::Expectation));
         assert_eq!(with(&[("x", "y"); 101]), Err(HeadError::TooLarge));
         assert_eq!(check_h2(&[b'/'; 8193], &HeaderMap::new()), Err(HeadError::TargetTooLong));

@@ -29,6 +29,9 @@ mod bearer;
 // Where one message ends and the next begins.
 #[cfg(feature = "proxy")]
 mod framing;
+// HTTP/2 as no library speaks it.
+#[cfg(feature = "proxy")]
+mod http2;
 // `X-User` is ours.
 #[cfg(feature = "proxy")]
 mod identity_header;

@@ -138,6 +138,13 @@ impl Upstream {
         within(changes.wait_for(|heads| *heads >= count)).await.unwrap();
     }
 
+    /// Waits until every request whose head was read has come to its end, or to that of its connection.
+    pub(crate) async fn settled(&self) -> Vec<Seen> {
+        let mut changes = self.log.count.subscribe();
+        within(changes.wait_for(|seen| *seen >= *self.log.heads.borrow())).await.unwrap();
+        self.seen()
+    }
+
     /// Stops listening: from now on connections are refused.
     pub(crate) async fn stop(&self) {
         let accepting = self.accepting.lock().unwrap().take();
