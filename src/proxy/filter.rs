@@ -274,13 +274,17 @@ impl ProxyHttp for EdgeProxy {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
-        {
+        if upstream::is_interim(response.status) {
+            exchange.interim_answers += 1;
+        } else {
             exchange.answered(self.shared.clock.instant());
         }
+        upstream::check_response(response, session.is_upgrade_req(), exchange.interim_answers)?;
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
         upstream::edit_response(response, permit);
         if session.req_header().version == Version::HTTP_10 {
+            // Nor interim answers (RFC 9110 section 15.2).
+            session.set_ignore_info_resp(true);
             // HTTP/1.0 knows no codings (RFC 9112 section 6.1): the end of the connection ends the body.
             if response.remove_header(&TRANSFER_ENCODING).is_some() {
                 session.set_keepalive(None);
@@ -311,7 +315,7 @@ impl ProxyHttp for EdgeProxy {
         tracing::warn!(%request_id, %reason, %error, "request failed");
         exchange.failure = Some(reason);
         let answer = upstream::failure(reason);
-        if session.response_written().is_none() {
+        if session.response_written().is_none_or(|head| upstream::is_interim(head.status)) {
             session.set_keepalive(None);
             if respond::write(session, &answer).await.is_err() {
                 return gone;

@@ -29,6 +29,9 @@ mod bearer;
 // Where one message ends and the next begins.
 #[cfg(feature = "proxy")]
 mod framing;
+// An application that has been taken over.
+#[cfg(feature = "proxy")]
+mod hostile_upstream;
 // HTTP/2 as no library speaks it.
 #[cfg(feature = "proxy")]
 mod http2;
