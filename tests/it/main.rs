@@ -32,6 +32,9 @@ mod framing;
 // An application that has been taken over.
 #[cfg(feature = "proxy")]
 mod hostile_upstream;
+// Large and slow bodies.
+#[cfg(feature = "proxy")]
+mod streaming;
 // HTTP/2 as no library speaks it.
 #[cfg(feature = "proxy")]
 mod http2;
