@@ -29,6 +29,9 @@ mod bearer;
 // Where one message ends and the next begins.
 #[cfg(feature = "proxy")]
 mod framing;
+// Attacks by class, each beside its honest twin.
+#[cfg(feature = "proxy")]
+mod attack_trial;
 // An application that has been taken over.
 #[cfg(feature = "proxy")]
 mod hostile_upstream;
