@@ -57,7 +57,7 @@ pub(super) fn demo() -> anyhow::Result<ExitCode> {
         let shared = Arc::new(shared);
         let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));
         let live = live.map_err(|rejected| anyhow::anyhow!("{rejected}"))?;
-        let server = Server::bind(Arc::new(live), shared, &listeners, None).await?;
+        let server = Server::bind(Arc::new(live), shared, &listeners, None)?;
         let bound = server.addresses().first().copied().context("no listener")?;
         println!("{}", lines(bound));
         let (stop, stopping) = watch::channel(false);

@@ -52,8 +52,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         }
     };
     runtime.block_on(async {
-        let server =
-            Server::bind(Arc::clone(&live), Arc::clone(&shared), &listeners, admin).await?;
+        let server = Server::bind(Arc::clone(&live), Arc::clone(&shared), &listeners, admin)?;
         // Whoever connects meanwhile waits, instead of being told to come back.
         if let Some(state) = &shared.state
             && !state.filled(STATE_PATIENCE).await

@@ -5,9 +5,7 @@ use super::place::Place;
 
 /// Places, with `[]` for any item of a list and `*` for any key.
 const PLANNED: &[&str] = &[
-    "listeners[].limits",
     "listeners[].redirect_to_https",
-    "listeners[].proxy_protocol",
     "listeners[].tls.client_ca",
     "clients[].issuers",
     "upstreams.*.health",
@@ -53,7 +51,7 @@ mod tests {
     #[test]
     fn planned_keys_are_known_only_in_their_place() {
         let root = Place::default();
-        assert!(is_planned(&root.key("listeners").index(0).key("limits")));
+        assert!(is_planned(&root.key("listeners").index(0).key("redirect_to_https")));
         assert!(is_planned(&root.key("clients").index(3).key("issuers")));
         assert!(is_planned(&root.key("upstreams").key("shop").key("health")));
         assert!(!is_planned(&root.key("routes").index(0).key("health")));

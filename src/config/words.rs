@@ -1,4 +1,4 @@
-//! How the words of [`super::raw`] are read that are more than one kind of YAML value: a duration, a word, what a route demands.
+//! How the words of [`super::raw`] are read that are more than one kind of YAML value: a duration, a size, a word, what a route demands.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::raw::{Duration, List, RawLimit, RawLimitMap, RawScopeSets, RawScopes, Word};
+use super::raw::{Duration, List, RawLimit, RawLimitMap, RawScopeSets, RawScopes, Size, Word};
 
 struct TextOrNumber(&'static str);
 
@@ -29,6 +29,12 @@ impl Visitor<'_> for TextOrNumber {
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TextOrNumber("a duration such as `15m`")).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrNumber("a size such as `10MiB`")).map(Self)
     }
 }
 

@@ -51,6 +51,10 @@ impl Metrics {
         Ok(Self { registry, series })
     }
 
+    pub(super) const fn series(&self) -> &Series {
+        &self.series
+    }
+
     /// Counts a finished request.
     pub fn request(&self, record: &Record<'_>) {
         let route = record.route.unwrap_or_default();

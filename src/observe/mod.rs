@@ -5,12 +5,14 @@
 
 pub mod access_log;
 mod line;
+mod listener;
 mod logging;
 pub mod metrics;
 mod record;
 mod series;
 
 pub use access_log::AccessLog;
+pub use listener::ListenerMetrics;
 pub use logging::init_logging;
 pub use metrics::Metrics;
 pub use record::{Decided, Record};

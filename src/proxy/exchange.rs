@@ -10,7 +10,7 @@ use crate::endpoints::Outcome;
 use crate::gateway::{Gateway, Shared};
 use crate::observe::metrics::InFlight;
 use crate::observe::{Decided, Record};
-use crate::proxy::patience::Busy;
+use crate::proxy::guests::Busy;
 use crate::reason::Reason;
 
 /// What was done with the request.
@@ -39,6 +39,8 @@ pub(super) struct Exchange {
     pub(super) client: Option<IpAddr>,
     /// The path as received, without the query.
     pub(super) path: String,
+    /// The method as received, where the head was refused as a whole.
+    pub(super) method: Option<String>,
     pub(super) fate: Fate,
     /// Why it went wrong after it was let through.
     pub(super) failure: Option<Reason>,
@@ -63,6 +65,7 @@ impl Exchange {
             request_id: String::new(),
             client: None,
             path: String::new(),
+            method: None,
             fate: Fate::Undecided,
             failure: None,
             attempts: 0,

@@ -22,20 +22,18 @@ use crate::gateway::Shared;
 use crate::gateway::decide::{Decision, RequestHead};
 use crate::gateway::live::Live;
 use crate::proxy::exchange::{Exchange, Fate};
-use crate::proxy::patience::{Connections, NEXT_HEAD};
-use crate::proxy::{head, respond, upstream};
+use crate::proxy::guests::{Busy, Guests, Received};
+use crate::proxy::head::{self, HeadBounds};
+use crate::proxy::{respond, upstream};
 use crate::random;
 use crate::reason::Reason;
-
-/// The longest pause between two reads from, or two writes to, a client.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The requests of one listener.
 pub(super) struct EdgeProxy {
     pub(super) live: Arc<Live>,
     pub(super) shared: Arc<Shared>,
     pub(super) transport: Transport,
-    pub(super) guests: Arc<Connections>,
+    pub(super) guests: Arc<Guests>,
 }
 
 /// What the head of a request comes to.
@@ -51,32 +49,31 @@ impl EdgeProxy {
     fn judge(&self, session: &Session, exchange: &mut Exchange) -> Result<Verdict> {
         exchange.request_id = random::identifier(&*self.shared.random)
             .map_err(|_| upstream::internal("no randomness"))?;
-        let peer =
-            peer_of(session).ok_or_else(|| upstream::internal("a client without an address"))?;
+        let busy = exchange.busy.as_mut();
+        let busy = busy.ok_or_else(|| upstream::internal("a client without a connection"))?;
+        let (peer, received) = (busy.client(), busy.received.take());
         let connection = Connection { peer, transport: self.transport };
         let request = session.req_header();
         exchange.client = Some(exchange.gateway.client_address(&connection, &request.headers));
         // The bytes as received: Pingora's own view of a target leaves some of them out.
-        let (raw, checked) = match session.as_http2() {
-            Some(_) => {
-                let target = Bytes::copy_from_slice(request.raw_path());
-                let checked = head::check_h2(&target, &request.headers);
-                (target.clone(), checked.map(|()| target))
-            }
-            None => {
-                let raw = session.to_h1_raw();
-                let target = head::read(&raw).map(|target| raw.slice_ref(target));
-                (Bytes::copy_from_slice(request.raw_path()), target)
-            }
-        };
-        exchange.path = String::from_utf8_lossy(upstream::path_of(&raw)).into_owned();
-        let target = match checked {
-            Ok(target) => target,
-            Err(error) => {
+        let target = match received {
+            Some(Received::Refused { error, method, target }) => {
+                exchange.path = path_text(target.as_bytes());
+                exchange.method = Some(method);
                 exchange.fate = Fate::Malformed;
                 return Ok(Verdict::Hangup(error.answer()));
             }
+            Some(Received::Head(target)) => target,
+            None => Bytes::copy_from_slice(request.raw_path()),
         };
+        exchange.path = path_text(&target);
+        if session.as_http2().is_some() {
+            let bounds = HeadBounds::from(self.guests.limits());
+            if let Err(error) = head::check_h2(&target, &request.headers, bounds) {
+                exchange.fate = Fate::Malformed;
+                return Ok(Verdict::Hangup(error.answer()));
+            }
+        }
         let head = RequestHead {
             method: &request.method,
             target: &target,
@@ -154,6 +151,10 @@ fn peer_of(session: &Session) -> Option<SocketAddr> {
     session.client_addr()?.as_inet().copied()
 }
 
+fn path_text(target: &[u8]) -> String {
+    String::from_utf8_lossy(upstream::path_of(target)).into_owned()
+}
+
 fn query_of(target: &[u8]) -> Option<String> {
     let (_, query) = std::str::from_utf8(target).ok()?.split_once('?')?;
     Some(query.to_owned())
@@ -176,25 +177,21 @@ impl ProxyHttp for EdgeProxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         exchange.busy = peer_of(session).and_then(|peer| self.guests.busy(peer));
+        let limits = self.guests.limits();
         // A connection that is to close (by the client's wish, or because we drain) stays so.
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(NEXT_HEAD.as_secs()));
+        if exchange.busy.as_ref().is_some_and(|busy| busy.last) {
+            session.set_keepalive(None);
+        } else if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
         }
-        // Requests that were sent ahead are answered in order, each judged for itself, instead of being dropped.
-        session.set_pipelining_enabled(true);
-        session.set_read_timeout(Some(CLIENT_PATIENCE));
-        session.set_write_timeout(Some(CLIENT_PATIENCE));
-        session.set_total_drain_timeout(Some(CLIENT_PATIENCE));
+        session.set_read_timeout(Some(limits.body_timeout));
+        session.set_write_timeout(Some(limits.body_timeout));
+        session.set_total_drain_timeout(Some(limits.body_timeout));
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         let verdict = self.judge(session, exchange)?;
-        // Pingora reads chunk sizes leniently. What a stricter reader would take for the next request is never read as one:
-        // a connection ends with its first chunked request.
-        if session.req_header().headers.contains_key(TRANSFER_ENCODING) {
-            session.set_keepalive(None);
-        }
         let answer = match verdict {
             Verdict::Forward => return Ok(false),
             Verdict::Hangup(answer) => {
@@ -280,6 +277,9 @@ impl ProxyHttp for EdgeProxy {
             exchange.answered(self.shared.clock.instant());
         }
         upstream::check_response(response, session.is_upgrade_req(), exchange.interim_answers)?;
+        if let (StatusCode::SWITCHING_PROTOCOLS, Some(busy)) = (response.status, &exchange.busy) {
+            busy.upgrade();
+        }
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
         upstream::edit_response(response, permit);
         if session.req_header().version == Version::HTTP_10 {
@@ -310,7 +310,10 @@ impl ProxyHttp for EdgeProxy {
         exchange: &mut Exchange,
     ) -> FailToProxy {
         let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
-        let Some(reason) = upstream::reason(error) else { return gone };
+        // Who sends chunks that are none is there, and may be told.
+        let broken = exchange.busy.as_ref().is_some_and(Busy::is_broken);
+        let reason = if broken { Some(Reason::BadRequest) } else { upstream::reason(error) };
+        let Some(reason) = reason else { return gone };
         let request_id = &exchange.request_id;
         tracing::warn!(%request_id, %reason, %error, "request failed");
         exchange.failure = Some(reason);
@@ -327,7 +330,8 @@ impl ProxyHttp for EdgeProxy {
     async fn logging(&self, session: &mut Session, _: Option<&Error>, exchange: &mut Exchange) {
         let status = session.response_written().map_or(0, |head| head.status.as_u16());
         let bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
-        let method = session.req_header().method.as_str();
+        let method = exchange.method.as_deref();
+        let method = method.unwrap_or_else(|| session.req_header().method.as_str());
         exchange.report(&self.shared, method, (status, bytes));
     }
 

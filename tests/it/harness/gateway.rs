@@ -212,7 +212,7 @@ impl EdgeBuilder {
         let shared = Arc::new(shared);
         let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));
         let live = Arc::new(live.unwrap_or_else(|rejected| panic!("{rejected}")));
-        let server = Server::bind(Arc::clone(&live), shared, &listeners, admin).await.unwrap();
+        let server = Server::bind(Arc::clone(&live), shared, &listeners, admin).unwrap();
         let address = server.addresses()[0];
         let admin = server.admin_address();
         let (stop, stopping) = watch::channel(false);

@@ -1,0 +1,495 @@
+//! The clients of one listener: how many there are, what each may take, and what a connection and its requests tell each other.
+//!
+//! Pingora bounds every single read but not their sum, nor how many connections there are. Its sessions do not know their
+//! connection; the client's address, which no two living connections of one listener share, brings the two together.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::clock::Clock;
+use crate::config::ConnectionLimits;
+use crate::observe::ListenerMetrics;
+use crate::proxy::head::HeadError;
+use crate::proxy::listener::{goodbye, told};
+
+/// How often a connection that is about to end is looked at.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// Why a connection is not served, or not any longer. The names are the labels of the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// There are too many.
+    Connections,
+    /// There are too many from this address.
+    PerAddress,
+    /// It said no sound PROXY header, or was not trusted to.
+    ProxyProtocol,
+    /// The TLS handshake failed or took too long.
+    Handshake,
+    /// It never sent a request.
+    NoRequest,
+    /// It sent HTTP/2 frames without content.
+    Flood,
+}
+
+impl Refusal {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::PerAddress => "per_address",
+            Self::ProxyProtocol => "proxy_protocol",
+            Self::Handshake => "handshake",
+            Self::NoRequest => "no_request",
+            Self::Flood => "flood",
+        }
+    }
+}
+
+/// How many connections there are. It outlives a change of the listener's settings.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    open: AtomicUsize,
+    by_address: DashMap<IpAddr, usize>,
+}
+
+/// The living connections of one listener.
+#[derive(Debug)]
+pub(super) struct Guests {
+    clock: Arc<dyn Clock>,
+    limits: ConnectionLimits,
+    crowd: Arc<Crowd>,
+    metrics: ListenerMetrics,
+    by_peer: DashMap<SocketAddr, Arc<GuestState>>,
+}
+
+/// A connection that is counted; dropping it ends that.
+#[derive(Debug)]
+pub(super) struct Seat {
+    guests: Arc<Guests>,
+    address: Option<IpAddr>,
+}
+
+/// A living connection; dropping it forgets it.
+#[derive(Debug)]
+pub(super) struct Guest {
+    seat: Seat,
+    peer: SocketAddr,
+    state: Arc<GuestState>,
+}
+
+/// What a connection and its requests tell each other.
+#[derive(Debug)]
+pub(super) struct GuestState {
+    /// The other end: the peer of the socket, or the client that a trusted proxy reports for it.
+    client: SocketAddr,
+    turn: Mutex<Turn>,
+    /// Requests that were answered.
+    finished: AtomicU64,
+    /// Streams that were opened over HTTP/2.
+    opened: AtomicU64,
+    upgraded: AtomicBool,
+    broken: AtomicBool,
+    flooded: AtomicBool,
+    /// Tells the connection to end with the request that comes next.
+    hangup: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Turn {
+    /// Requests that are being answered.
+    busy: usize,
+    /// Those that ever were.
+    begun: u64,
+    /// When the next head must be here, as long as none is.
+    due: Instant,
+    /// The head that was read last, over HTTP/1.
+    received: Option<Received>,
+}
+
+/// A head, as it was received.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// The target of a sound one.
+    Head(Bytes),
+    /// One that was refused, and what the log will say of it.
+    Refused {
+        /// Why.
+        error: HeadError,
+        /// Its method, or nothing.
+        method: String,
+        /// Its target, or what stands there.
+        target: String,
+    },
+}
+
+/// A request that is being answered; dropping it, also by a panic, ends that.
+#[derive(Debug)]
+pub(super) struct Busy {
+    guests: Arc<Guests>,
+    state: Arc<GuestState>,
+    /// The head, over HTTP/1.
+    pub(super) received: Option<Received>,
+    /// Whether it is the last that the connection may ask.
+    pub(super) last: bool,
+}
+
+impl Guests {
+    pub(super) fn new(
+        clock: Arc<dyn Clock>,
+        limits: ConnectionLimits,
+        crowd: Arc<Crowd>,
+        metrics: ListenerMetrics,
+    ) -> Arc<Self> {
+        Arc::new(Self { clock, limits, crowd, metrics, by_peer: DashMap::new() })
+    }
+
+    pub(super) const fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub(super) const fn limits(&self) -> &ConnectionLimits {
+        &self.limits
+    }
+
+    /// Counts a connection that has come in.
+    ///
+    /// # Errors
+    /// [`Refusal::Connections`].
+    pub(super) fn seat(self: &Arc<Self>) -> Result<Seat, Refusal> {
+        let seat = Seat { guests: Arc::clone(self), address: None };
+        self.metrics.open.inc();
+        // From here on dropping the seat counts it off again.
+        if self.crowd.open.fetch_add(1, Ordering::Relaxed) >= self.limits.connections {
+            return Err(self.refuse(Refusal::Connections));
+        }
+        Ok(seat)
+    }
+
+    /// Counts a refusal.
+    pub(super) fn refuse(&self, refusal: Refusal) -> Refusal {
+        self.metrics.refused(refusal.label());
+        refusal
+    }
+
+    /// A head has arrived on the connection of this peer.
+    pub(super) fn busy(self: &Arc<Self>, peer: SocketAddr) -> Option<Busy> {
+        let state = Arc::clone(&*self.by_peer.get(&peer)?);
+        let (received, last) = {
+            let mut turn = state.turn.lock();
+            turn.busy += 1;
+            turn.begun += 1;
+            (turn.received.take(), turn.begun >= self.limits.requests)
+        };
+        if last {
+            state.hangup.send_replace(true);
+        }
+        Some(Busy { guests: Arc::clone(self), state, received, last })
+    }
+}
+
+impl Seat {
+    /// Counts the connection for the client's address.
+    ///
+    /// # Errors
+    /// [`Refusal::PerAddress`].
+    pub(super) fn take(&mut self, address: IpAddr) -> Result<(), Refusal> {
+        let guests = &self.guests;
+        let address = of_one_owner(address);
+        let mut count = guests.crowd.by_address.entry(address).or_default();
+        *count += 1;
+        self.address = Some(address);
+        if *count > guests.limits.per_address {
+            return Err(guests.refuse(Refusal::PerAddress));
+        }
+        Ok(())
+    }
+
+    /// The connection begins to be served. `client` is who is behind `peer`.
+    pub(super) fn admit(self, peer: SocketAddr, client: SocketAddr) -> Guest {
+        let guests = &self.guests;
+        let due = guests.clock.instant() + guests.limits.header_timeout;
+        let state = Arc::new(GuestState {
+            client,
+            turn: Mutex::new(Turn { busy: 0, begun: 0, due, received: None }),
+            finished: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
+            upgraded: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            flooded: AtomicBool::new(false),
+            hangup: watch::Sender::new(false),
+        });
+        guests.by_peer.insert(peer, Arc::clone(&state));
+        Guest { seat: self, peer, state }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let crowd = &self.guests.crowd;
+        crowd.open.fetch_sub(1, Ordering::Relaxed);
+        self.guests.metrics.open.dec();
+        if let Some(address) = self.address {
+            if let Some(mut count) = crowd.by_address.get_mut(&address) {
+                *count = count.saturating_sub(1);
+            }
+            crowd.by_address.remove_if(&address, |_, count| *count == 0);
+        }
+    }
+}
+
+/// One customer has a whole /64 of IPv6 addresses, and would otherwise count as many.
+fn of_one_owner(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+        }
+    }
+}
+
+impl Guest {
+    pub(super) const fn state(&self) -> &Arc<GuestState> {
+        &self.state
+    }
+
+    /// Told when the connection must end with the next request.
+    pub(super) fn hangup(&self) -> watch::Receiver<bool> {
+        self.state.hangup.subscribe()
+    }
+
+    /// Returns once the connection has kept us waiting for too long.
+    pub(super) async fn overdue(&self) {
+        while let Some(patience) = self.patience() {
+            sleep(patience).await;
+        }
+        if self.state.turn.lock().begun == 0 {
+            self.seat.guests.refuse(Refusal::NoRequest);
+        }
+    }
+
+    /// Returns once we drain and the connection has nothing left to answer. HTTP/2 waits for the client to agree to the end,
+    /// which one that is dead never does.
+    pub(super) async fn farewell(&self, shutdown: &watch::Receiver<bool>) {
+        told(&mut shutdown.clone()).await;
+        self.state.hangup.send_replace(true);
+        goodbye(shutdown).await;
+        self.done().await;
+    }
+
+    /// Returns once nothing is being answered: a request over HTTP/2 is logged after its connection may have ended.
+    pub(super) async fn done(&self) {
+        while self.state.turn.lock().busy > 0 {
+            sleep(GLANCE).await;
+        }
+    }
+
+    /// How long there is nothing to see to; none when it is overdue.
+    fn patience(&self) -> Option<Duration> {
+        let guests = &self.seat.guests;
+        let now = guests.clock.instant();
+        let turn = self.state.turn.lock();
+        if turn.busy > 0 {
+            // It will have at least this long after the answer.
+            return Some(guests.limits.keepalive_timeout);
+        }
+        let left = turn.due.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let guests = &self.seat.guests;
+        // By now another connection may have the address.
+        guests.by_peer.remove_if(&self.peer, |_, state| Arc::ptr_eq(state, &self.state));
+        if self.state.flooded.load(Ordering::Relaxed) {
+            guests.refuse(Refusal::Flood);
+        }
+        // What the codec refused by itself was opened, and never begun.
+        let opened = self.state.opened.load(Ordering::Relaxed);
+        guests.metrics.early.inc_by(opened.saturating_sub(self.state.turn.lock().begun));
+    }
+}
+
+impl GuestState {
+    /// A head was read.
+    pub(super) fn receive(&self, received: Received) {
+        self.turn.lock().received = Some(received);
+    }
+
+    /// How many requests were answered.
+    pub(super) fn finished(&self) -> u64 {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    /// Whether the connection was given to another protocol.
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Acquire)
+    }
+
+    /// The body of a request broke the grammar.
+    pub(super) fn break_off(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    /// So many streams were opened over HTTP/2 so far.
+    pub(super) fn opened(&self, count: u64) {
+        self.opened.store(count, Ordering::Relaxed);
+    }
+
+    /// It sent too many frames without content.
+    pub(super) fn flooded(&self) {
+        self.flooded.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Busy {
+    /// The other end of its connection.
+    pub(super) fn client(&self) -> SocketAddr {
+        self.state.client
+    }
+
+    /// The connection is given to another protocol now.
+    pub(super) fn upgrade(&self) {
+        self.state.upgraded.store(true, Ordering::Release);
+    }
+
+    /// Whether its body broke the grammar.
+    pub(super) fn is_broken(&self) -> bool {
+        self.state.broken.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let now = self.guests.clock.instant();
+        let mut turn = self.state.turn.lock();
+        turn.busy = turn.busy.saturating_sub(1);
+        turn.due = now + self.guests.limits.keepalive_timeout;
+        self.state.finished.fetch_add(1, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{SystemClock, Timestamp};
+    use crate::observe::Metrics;
+    use std::sync::OnceLock;
+    use tokio::time::timeout;
+
+    /// A monotonic clock that moves only when told to.
+    #[derive(Debug, Default)]
+    struct Hand(OnceLock<Instant>, Mutex<Duration>);
+
+    impl Clock for Hand {
+        fn now(&self) -> Timestamp {
+            Timestamp::MAX
+        }
+        fn instant(&self) -> Instant {
+            *self.0.get_or_init(|| SystemClock.instant()) + *self.1.lock()
+        }
+    }
+
+    fn guests(clock: Arc<dyn Clock>, change: impl Fn(&mut ConnectionLimits)) -> Arc<Guests> {
+        let mut limits = ConnectionLimits::default();
+        change(&mut limits);
+        let metrics = Metrics::new().unwrap().listener("web");
+        Guests::new(clock, limits, Arc::default(), metrics)
+    }
+
+    fn peer(last: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, last], 1))
+    }
+
+    #[test]
+    fn a_connection_has_so_long_for_each_head_and_any_time_for_the_answer() {
+        let clock = Arc::new(Hand::default());
+        let guests = guests(Arc::clone(&clock) as _, |_| {});
+        let keepalive = guests.limits.keepalive_timeout;
+        let pass = |time: Duration| *clock.1.lock() += time;
+        let guest = guests.seat().unwrap().admit(peer(1), peer(1));
+        pass(guests.limits.header_timeout - Duration::from_secs(1));
+        assert_eq!(guest.patience(), Some(Duration::from_secs(1)));
+        let request = guests.busy(peer(1)).unwrap();
+        let other = guests.busy(peer(1)).unwrap();
+        pass(Duration::from_secs(10_000));
+        drop(request);
+        assert_eq!(guest.patience(), Some(keepalive));
+        drop(other);
+        pass(keepalive - Duration::from_secs(1));
+        assert_eq!(guest.patience(), Some(Duration::from_secs(1)));
+        pass(Duration::from_secs(1));
+        assert_eq!(guest.patience(), None);
+        drop(guest);
+        assert!(guests.busy(peer(1)).is_none() && guests.by_peer.is_empty());
+    }
+
+    #[test]
+    fn a_connection_that_never_asks_is_overdue_and_an_address_can_return() {
+        let clock = Arc::new(Hand::default());
+        let guests = guests(Arc::clone(&clock) as _, |_| {});
+        let first = guests.seat().unwrap().admit(peer(1), peer(1));
+        *clock.1.lock() += guests.limits.header_timeout;
+        assert_eq!(first.patience(), None);
+        let second = guests.seat().unwrap().admit(peer(1), peer(1));
+        drop(first);
+        assert!(guests.busy(peer(1)).is_some());
+        assert!(second.patience().is_some());
+    }
+
+    #[test]
+    fn connections_are_limited_in_all_and_from_one_address() {
+        let guests = guests(Arc::new(SystemClock), |limits| {
+            (limits.connections, limits.per_address) = (3, 2);
+        });
+        let mut first = guests.seat().unwrap();
+        let mut second = guests.seat().unwrap();
+        let mut third = guests.seat().unwrap();
+        assert_eq!(guests.seat().err(), Some(Refusal::Connections));
+        let one: IpAddr = "2001:db8::1".parse().unwrap();
+        let neighbour: IpAddr = "2001:db8::ffff:0:0:2".parse().unwrap();
+        let other: IpAddr = "2001:db8:0:1::1".parse().unwrap();
+        assert_eq!((first.take(one), second.take(neighbour)), (Ok(()), Ok(())));
+        assert_eq!(third.take(one), Err(Refusal::PerAddress));
+        drop(third);
+        let mut third = guests.seat().unwrap();
+        assert_eq!(third.take(other), Ok(()));
+        drop((first, third));
+        assert_eq!(guests.seat().unwrap().take(neighbour), Ok(()));
+        drop(second);
+        assert_eq!(guests.crowd.open.load(Ordering::Relaxed), 0);
+        assert!(guests.crowd.by_address.is_empty());
+        assert_eq!(guests.metrics.open.get(), 0);
+    }
+
+    #[test]
+    fn a_connection_ends_after_so_many_requests() {
+        let guests = guests(Arc::new(SystemClock), |limits| limits.requests = 2);
+        let guest = guests.seat().unwrap().admit(peer(1), peer(1));
+        assert!(!guests.busy(peer(1)).unwrap().last && !*guest.hangup().borrow());
+        assert!(guests.busy(peer(1)).unwrap().last && *guest.hangup().borrow());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn j10_a_drain_waits_for_answers_and_hardly_for_anything_else() {
+        let guests = guests(Arc::new(SystemClock), |_| {});
+        let guest = guests.seat().unwrap().admit(peer(1), peer(1));
+        let (stop, stopping) = watch::channel(false);
+        let patience = Duration::from_secs(60);
+        assert!(timeout(patience, guest.farewell(&stopping)).await.is_err(), "nobody said stop");
+        stop.send_replace(true);
+        let request = guests.busy(guest.peer).unwrap();
+        assert!(timeout(patience, guest.farewell(&stopping)).await.is_err(), "a request is left");
+        drop(request);
+        assert!(timeout(Duration::from_secs(5), guest.farewell(&stopping)).await.is_ok());
+    }
+}
