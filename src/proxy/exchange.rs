@@ -46,6 +46,8 @@ pub(super) struct Exchange {
     pub(super) failure: Option<Reason>,
     /// How many connections to the upstream were tried.
     pub(super) attempts: usize,
+    /// How many interim answers the upstream gave.
+    pub(super) interim_answers: usize,
     /// Keeps its connection from being taken for one that keeps us waiting.
     pub(super) busy: Option<Busy>,
     /// How much of the body has come, for the attempt that is under way.
@@ -69,6 +71,7 @@ impl Exchange {
             fate: Fate::Undecided,
             failure: None,
             attempts: 0,
+            interim_answers: 0,
             busy: None,
             body: 0,
             forwarded: None,

@@ -287,10 +287,12 @@ impl ProxyHttp for EdgeProxy {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
-        {
+        if upstream::is_interim(response.status) {
+            exchange.interim_answers += 1;
+        } else {
             exchange.answered(self.shared.clock.instant());
         }
+        upstream::check_response(response, session.is_upgrade_req(), exchange.interim_answers)?;
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(busy)) = (response.status, &exchange.busy) {
             busy.upgrade();
         }
@@ -301,6 +303,8 @@ impl ProxyHttp for EdgeProxy {
             response.insert_header(STRICT_TRANSPORT_SECURITY, hsts)?;
         }
         if session.req_header().version == Version::HTTP_10 {
+            // Nor interim answers (RFC 9110 section 15.2).
+            session.set_ignore_info_resp(true);
             // HTTP/1.0 knows no codings (RFC 9112 section 6.1): the end of the connection ends the body.
             if response.remove_header(&TRANSFER_ENCODING).is_some() {
                 session.set_keepalive(None);
@@ -335,7 +339,7 @@ impl ProxyHttp for EdgeProxy {
         exchange.failure = Some(reason);
         let answer = upstream::failure(reason);
         let error_code = answer.status.as_u16();
-        if session.response_written().is_none() {
+        if session.response_written().is_none_or(|head| upstream::is_interim(head.status)) {
             session.set_keepalive(None);
             if self.answer(session, answer).await.is_err() {
                 return gone;

@@ -29,6 +29,18 @@ mod bearer;
 // Where one message ends and the next begins.
 #[cfg(feature = "proxy")]
 mod framing;
+// Attacks by class, each beside its honest twin.
+#[cfg(feature = "proxy")]
+mod attack_trial;
+// An application that has been taken over.
+#[cfg(feature = "proxy")]
+mod hostile_upstream;
+// Large and slow bodies.
+#[cfg(feature = "proxy")]
+mod streaming;
+// HTTP/2 as no library speaks it.
+#[cfg(feature = "proxy")]
+mod http2;
 // `X-User` is ours.
 #[cfg(feature = "proxy")]
 mod identity_header;

@@ -30,6 +30,16 @@ pub(crate) enum Behaviour {
     IsSilent,
     /// Switches to WebSocket and sends back whatever comes.
     Tunnels,
+    /// Says these bytes to whoever connects, and then does as it should.
+    SpeaksFirst(&'static [u8]),
+    /// Answers the first request of each connection as it should, and closes at the second.
+    AnswersOnce,
+    /// Reads all of it, answers the first request with the first of these, the second with the second, and closes each time.
+    Scripted(&'static [&'static [u8]]),
+    /// Reads a head, and the body only once it is told to.
+    Holds,
+    /// Answers with a body of so many bytes, as fast as they are taken.
+    Pours(usize),
 }
 
 /// One request as it arrived.
@@ -82,6 +92,8 @@ struct Log {
     seen: Mutex<Vec<Seen>>,
     count: watch::Sender<usize>,
     heads: watch::Sender<usize>,
+    poured: watch::Sender<usize>,
+    released: watch::Sender<bool>,
     connections: Mutex<usize>,
 }
 
@@ -116,6 +128,8 @@ impl Upstream {
             seen: Mutex::default(),
             count: watch::Sender::new(0),
             heads: watch::Sender::new(0),
+            poured: watch::Sender::new(0),
+            released: watch::Sender::new(false),
             connections: Mutex::default(),
         });
         let shared = Arc::clone(&log);
@@ -166,6 +180,23 @@ impl Upstream {
         within(changes.wait_for(|heads| *heads >= count)).await.unwrap();
     }
 
+    /// Waits until every request whose head was read has come to its end, or to that of its connection.
+    pub(crate) async fn settled(&self) -> Vec<Seen> {
+        let mut changes = self.log.count.subscribe();
+        within(changes.wait_for(|seen| *seen >= *self.log.heads.borrow())).await.unwrap();
+        self.seen()
+    }
+
+    /// Lets the bodies be read that are held back.
+    pub(crate) fn release(&self) {
+        self.log.released.send_replace(true);
+    }
+
+    /// How many bytes of bodies were taken so far.
+    pub(crate) fn poured(&self) -> watch::Receiver<usize> {
+        self.log.poured.subscribe()
+    }
+
     /// Stops listening: from now on connections are refused.
     pub(crate) async fn stop(&self) {
         let accepting = self.accepting.lock().unwrap().take();
@@ -181,16 +212,37 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 async fn converse(mut stream: impl Stream, connection: usize, behaviour: Behaviour, log: Arc<Log>) {
     let mut buffer = Vec::new();
+    let mut first = true;
+    if let Behaviour::SpeaksFirst(bytes) = behaviour
+        && stream.write_all(bytes).await.is_err()
+    {
+        return;
+    }
     while let Some(head) = read_head(&mut stream, &mut buffer).await {
-        log.heads.send_modify(|heads| *heads += 1);
+        let number = {
+            log.heads.send_modify(|heads| *heads += 1);
+            *log.heads.borrow() - 1
+        };
         if let Behaviour::SaysEarly(answer) = behaviour
             && stream.write_all(answer).await.is_err()
         {
             return;
         }
+        if let Behaviour::Holds = behaviour
+            && log.released.subscribe().wait_for(|released| *released).await.is_err()
+        {
+            return;
+        }
         let (body, complete) = read_body(&mut stream, &mut buffer, &head).await;
         let answer = match behaviour {
-            Behaviour::Echo => echo(&head),
+            Behaviour::Echo
+            | Behaviour::SpeaksFirst(_)
+            | Behaviour::AnswersOnce
+            | Behaviour::Holds => echo(&head),
+            Behaviour::Scripted(answers) => answers[number].to_vec(),
+            Behaviour::Pours(length) => {
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes()
+            }
             Behaviour::Says(answer) | Behaviour::SaysAndCloses(answer) => answer.to_vec(),
             Behaviour::Tunnels => switch(&head),
             Behaviour::SaysEarly(_) | Behaviour::Closes | Behaviour::IsSilent => Vec::new(),
@@ -198,6 +250,7 @@ async fn converse(mut stream: impl Stream, connection: usize, behaviour: Behavio
         log.record(Seen { connection, head, body, complete });
         match behaviour {
             Behaviour::Closes => return,
+            Behaviour::AnswersOnce if !first => return,
             Behaviour::Tunnels => {
                 if stream.write_all(&answer).await.is_err() {
                     return;
@@ -205,10 +258,22 @@ async fn converse(mut stream: impl Stream, connection: usize, behaviour: Behavio
                 return send_back(stream, buffer).await;
             }
             _ if stream.write_all(&answer).await.is_err() => return,
-            Behaviour::SaysAndCloses(_) => return,
+            Behaviour::SaysAndCloses(_) | Behaviour::Scripted(_) => return,
+            Behaviour::Pours(length) if pour(&mut stream, length, &log).await.is_err() => return,
             _ => {}
         }
+        first = false;
     }
+}
+
+async fn pour(stream: &mut impl Stream, mut left: usize, log: &Log) -> std::io::Result<()> {
+    let chunk = [b'.'; 64 * 1024];
+    while left > 0 {
+        let written = stream.write(&chunk[..left.min(chunk.len())]).await?;
+        left -= written;
+        log.poured.send_modify(|poured| *poured += written);
+    }
+    Ok(())
 }
 
 fn echo(head: &str) -> Vec<u8> {
