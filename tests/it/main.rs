@@ -35,6 +35,12 @@ mod attack_trial;
 // An application that has been taken over.
 #[cfg(feature = "proxy")]
 mod hostile_upstream;
+// Peers that cost us more than themselves.
+#[cfg(feature = "proxy")]
+mod floods;
+// What our own reader demands of HTTP/1.1.
+#[cfg(feature = "proxy")]
+mod strict_wire;
 // Large and slow bodies.
 #[cfg(feature = "proxy")]
 mod streaming;
