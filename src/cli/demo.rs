@@ -20,7 +20,7 @@ use crate::gateway::Shared;
 use crate::gateway::live::Live;
 use crate::keys::{Algorithm, generate};
 use crate::observe;
-use crate::proxy::{Inherited, QUIET_TARGETS, Server};
+use crate::proxy::{Inherited, QUIET, Server};
 use crate::random::{OsRandom, identifier};
 use crate::secret::Secret;
 use crate::users::PasswordHash;
@@ -39,7 +39,7 @@ pub(super) fn demo() -> anyhow::Result<ExitCode> {
         let file = write_files(&scratch.0, address, application.local_addr()?)?;
         tokio::spawn(run_application(application));
 
-        observe::init_logging(&QUIET_TARGETS);
+        observe::init_logging(&QUIET);
         let loaded = config::load(&file, &SystemSources);
         let problems =
             || loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -58,7 +58,7 @@ pub(super) fn demo() -> anyhow::Result<ExitCode> {
         let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));
         let live = live.map_err(|rejected| anyhow::anyhow!("{rejected}"))?;
         let server =
-            Server::bind(Arc::new(live), shared, &listeners, None, &mut Inherited::none()).await?;
+            Server::bind(Arc::new(live), shared, &listeners, None, &mut Inherited::none())?;
         let bound = server.addresses().first().copied().context("no listener")?;
         println!("{}", lines(bound));
         let (stop, stopping) = watch::channel(false);

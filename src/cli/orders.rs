@@ -14,7 +14,7 @@ use crate::cli::systemd::{DescriptorStore, tell, tell_reloading};
 use crate::cli::upgrade::{Program, Successor};
 use crate::cli::watch::changed;
 use crate::gateway::live::{Live, Rejected};
-use crate::proxy::Sockets;
+use crate::proxy::OpenSockets;
 
 /// The signals that are obeyed.
 pub(super) struct Signals {
@@ -57,7 +57,7 @@ type Starting = Pin<Box<dyn Future<Output = anyhow::Result<(u32, Successor)>> + 
 pub(super) struct Duty {
     pub(super) live: Arc<Live>,
     pub(super) program: Program,
-    pub(super) sockets: Sockets,
+    pub(super) sockets: OpenSockets,
     pub(super) store: DescriptorStore,
     /// Becomes true when the server is to stop.
     pub(super) stop: watch::Sender<bool>,

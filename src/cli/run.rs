@@ -23,7 +23,7 @@ use crate::config::SystemSources;
 use crate::gateway::Shared;
 use crate::gateway::live::Live;
 use crate::observe;
-use crate::proxy::{Inherited, QUIET_TARGETS, Server};
+use crate::proxy::{Inherited, QUIET, Server};
 use crate::random::OsRandom;
 
 /// How long a start waits for the state store.
@@ -37,8 +37,8 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let read = read(file);
     print_problems(&read.problems, &read.warnings);
     let Some(config) = read.config else { return Ok(ExitCode::from(INVALID)) };
-    observe::init_logging(&QUIET_TARGETS);
-    raise_file_limit();
+    observe::init_logging(&QUIET);
+    raise_file_limit(config.listeners.iter().map(|listener| listener.limits.connections).sum());
     let (mut inherited, predecessor) = (Inherited::from_env(), Predecessor::from_env()?);
     let (listeners, admin) = (config.listeners.clone(), config.admin);
     let hashes = config.login.parallel_hashes;
@@ -50,6 +50,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         hashes,
         Box::new(std::io::stdout()),
     )?;
+    observe::count_panics(Arc::clone(&shared.metrics));
     if let Some(state) = &config.state {
         shared = shared.with_state(state, config.login.limits)?;
     }
@@ -68,18 +69,11 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
             &listeners,
             admin,
             &mut inherited,
-        );
-        let server = server.await?;
+        )?;
         let mut store = DescriptorStore::holding(&inherited.close_rest());
         fill(&shared, predecessor.is_some()).await?;
         let (stop, stopping) = watch::channel(false);
         let signals = Signals::new().context("signals")?;
-        for address in server.addresses() {
-            tracing::info!(%address, "listening");
-        }
-        if let Some(address) = server.admin_address() {
-            tracing::info!(%address, "admin listening");
-        }
         let sockets = server.sockets();
         let cut = overdue(Arc::clone(&live), stopping.clone());
         let obeying = tokio::spawn(async move {
@@ -131,10 +125,21 @@ async fn overdue(live: Arc<Live>, mut stopping: watch::Receiver<bool>) {
     sleep(live.operation().drain).await;
 }
 
-/// Lets us open as many files as we may: the usual limit is for programs of another age.
-fn raise_file_limit() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::debug!(%error, "the limit of open files stays as it is");
+/// Files that we need besides connections.
+const OTHER_FILES: u64 = 256;
+
+/// Lets us open as many files as we may: the usual limit is for programs of another age. Each connection may need one to an
+/// application.
+fn raise_file_limit(connections: usize) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let limit = if raised.is_ok() { maximum } else { current };
+    let wanted = (connections as u64).saturating_mul(2).saturating_add(OTHER_FILES);
+    if let Some(limit) = limit.filter(|limit| *limit < wanted) {
+        tracing::warn!(
+            limit,
+            wanted,
+            "too few open files are allowed for the connections that the listeners allow"
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 
 use sd_notify::NotifyState;
 
-use crate::proxy::Sockets;
+use crate::proxy::OpenSockets;
 
 pub(super) fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
@@ -35,7 +35,7 @@ impl DescriptorStore {
     }
 
     /// Puts in the sockets that are open, and takes out those that are not. What is in already is not kept twice.
-    pub(super) fn keep(&mut self, sockets: &Sockets) {
+    pub(super) fn keep(&mut self, sockets: &OpenSockets) {
         let open = match sockets.duplicate() {
             Ok(open) => open,
             Err(error) => {

@@ -20,7 +20,7 @@ use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::time::{sleep, timeout};
 
-use crate::proxy::Sockets;
+use crate::proxy::OpenSockets;
 
 /// Says where the successor finds its end of the pair.
 const HANDOVER: &str = "PORTCULLIS_HANDOVER";
@@ -61,7 +61,7 @@ impl Program {
     }
 
     /// Starts it with these sockets.
-    pub(super) fn start(&self, sockets: &Sockets) -> anyhow::Result<Successor> {
+    pub(super) fn start(&self, sockets: &OpenSockets) -> anyhow::Result<Successor> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let sockets = sockets.duplicate().context("the listening sockets")?;

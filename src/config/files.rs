@@ -71,6 +71,10 @@ impl Sources for Recording<'_> {
         self.sources.resolve(host, port)
     }
 
+    fn authorities(&self) -> Vec<Vec<u8>> {
+        self.sources.authorities()
+    }
+
     fn now(&self) -> Timestamp {
         self.sources.now()
     }

@@ -13,6 +13,8 @@ mod place;
 mod planned;
 mod problem;
 mod raw;
+mod raw_limits;
+mod raw_tls;
 mod shape;
 mod sources;
 mod tree;
@@ -22,8 +24,8 @@ use std::path::Path;
 
 pub use files::Files;
 pub use model::{
-    Config, Endpoints, Expectation, KeyFolder, Listener, Login, Operation, Persona, PolicyTest,
-    StateConfig, TlsIdentity, Tokens,
+    Config, ConnectionLimits, Endpoints, Expectation, KeyFolder, Listener, Login, Operation,
+    Persona, PolicyTest, StateConfig, TlsIdentity, Tokens,
 };
 pub use problem::Problem;
 pub use sources::{SourceFile, Sources, SystemSources};

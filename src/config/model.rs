@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use rustls::sign::CertifiedKey;
 
 use super::files::Files;
@@ -72,6 +73,54 @@ pub struct Listener {
     pub tls: Option<TlsIdentity>,
     /// What holds for credentials where TLS does not end here.
     pub plain: PlainRule,
+    /// The `Strict-Transport-Security` of every answer (RFC 6797); only where TLS ends here.
+    pub hsts: Option<HeaderValue>,
+    /// Whether a balancer in front says the client's address on each connection, with a PROXY header.
+    pub proxy_protocol: bool,
+    /// What one client may take.
+    pub limits: ConnectionLimits,
+}
+
+/// What the clients of one listener may take. The defaults are those of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// How long a connection has for its first head, and every head from its first byte on.
+    pub header_timeout: Duration,
+    /// How long a connection is kept without a request.
+    pub keepalive_timeout: Duration,
+    /// The longest pause in a body, in either direction.
+    pub body_timeout: Duration,
+    /// The longest head, in bytes.
+    pub header_bytes: usize,
+    /// The most fields of a head.
+    pub header_count: usize,
+    /// The longest target, in bytes.
+    pub target_bytes: usize,
+    /// The most connections.
+    pub connections: usize,
+    /// The most connections from one address; trusted proxies may open as many as there can be.
+    pub per_address: usize,
+    /// The most requests on one connection.
+    pub requests: u64,
+    /// The most requests at once on one HTTP/2 connection.
+    pub h2_streams: u32,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            header_bytes: 32 * 1024,
+            header_count: 100,
+            target_bytes: 8 * 1024,
+            connections: 20_000,
+            per_address: 500,
+            requests: 10_000,
+            h2_streams: 100,
+        }
+    }
 }
 
 impl Listener {
@@ -82,6 +131,17 @@ impl Listener {
             Some(_) => Transport::Tls,
             None => Transport::Plain(self.plain),
         }
+    }
+
+    /// Whether another is the same but for its certificates, which can change under open connections.
+    #[must_use]
+    pub fn has_settings_of(&self, other: &Self) -> bool {
+        let Self { address, tls: _, plain: _, hsts, proxy_protocol, limits } = self;
+        self.transport() == other.transport()
+            && *address == other.address
+            && *hsts == other.hsts
+            && *proxy_protocol == other.proxy_protocol
+            && *limits == other.limits
     }
 }
 

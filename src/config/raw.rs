@@ -8,6 +8,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub(super) use super::words::{Duration, RawLimit, RawScopes, Size, Word};
+
+pub(super) use super::raw_limits::RawConnectionLimits;
+pub(super) use super::raw_tls::{RawHsts, RawUpstreamTls};
+
 /// A list; an item that was refused is `None`.
 pub(super) type List<T> = Vec<Option<T>>;
 /// A map with names of the operator's choice; a value that was refused is `None`.
@@ -24,6 +29,8 @@ macro_rules! section {
         }
     };
 }
+
+pub(super) use section;
 
 section! {
     /// The whole file.
@@ -88,6 +95,12 @@ section! {
         behind_tls: bool,
         /// Takes passwords and tokens over plain HTTP from anywhere. Default: false.
         insecure_plaintext: bool,
+        /// Sends GET and HEAD to https, on hosts that this file names, and refuses everything else. Default: false.
+        redirect_to_https: bool,
+        /// A trusted proxy in front begins each connection with a PROXY header, version 1 or 2. Default: false.
+        proxy_protocol: bool,
+        /// What one client may take.
+        limits: RawConnectionLimits,
     }
 }
 
@@ -98,6 +111,8 @@ section! {
         certificate: String,
         /// PEM file, readable by its owner and group only.
         private_key: String,
+        /// Tells browsers to come over https only. Default: they are told nothing.
+        hsts: RawHsts,
     }
 }
 
@@ -384,6 +399,8 @@ section! {
         paths: RawPaths,
         /// How long to wait.
         timeouts: RawTimeouts,
+        /// Speaks TLS to it, as `{}` when nothing else is to be said. Default: plain HTTP.
+        tls: RawUpstreamTls,
     }
 }
 
@@ -426,6 +443,16 @@ section! {
         scopes: RawScopes,
         /// Whose tokens it believes: outside issuers by their `issuer`, ourselves as `self`. Default: `[self]`.
         issuers: List<String>,
+        /// The most that it takes. Default: as much as comes.
+        limits: RawRouteLimits,
+    }
+}
+
+section! {
+    /// The most that a route takes.
+    RawRouteLimits {
+        /// Bytes of a request's body.
+        body: Size,
     }
 }
 
@@ -443,28 +470,6 @@ section! {
         /// `allow`, or the status of the refusal.
         expect: Word,
     }
-}
-
-/// A duration as text; a bare number is kept, so that `compile` can ask for the unit.
-pub(super) struct Duration(pub(super) String);
-
-/// A word; a number is a word too.
-pub(super) struct Word(pub(super) String);
-
-/// A limit of failures.
-pub(super) enum RawLimit {
-    /// One word: `off`.
-    Word(String),
-    /// The limit.
-    Map(RawLimitMap),
-}
-
-/// What a route demands.
-pub(super) enum RawScopes {
-    /// `[a, b]`: all of them.
-    List(List<String>),
-    /// `{ any: […] }` or `{ all: […] }`.
-    Map(RawScopeSets),
 }
 
 section! {

@@ -1,4 +1,4 @@
-//! How the words of [`super::raw`] are read that are more than one kind of YAML value: a duration, a word, what a route demands.
+//! How the words of [`super::raw`] are read that are more than one kind of YAML value: a duration, a size, a word, what a route demands.
 
 use std::fmt;
 
@@ -6,7 +6,32 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::raw::{Duration, List, RawLimit, RawLimitMap, RawScopeSets, RawScopes, Word};
+use super::raw::{List, RawLimitMap, RawScopeSets};
+
+/// A duration as text; a bare number is kept, so that `compile` can ask for the unit.
+pub(super) struct Duration(pub(super) String);
+
+/// A size as text; a bare number is kept, so that `compile` can ask for the unit.
+pub(super) struct Size(pub(super) String);
+
+/// A word; a number is a word too.
+pub(super) struct Word(pub(super) String);
+
+/// A limit of failures.
+pub(super) enum RawLimit {
+    /// One word: `off`.
+    Word(String),
+    /// The limit.
+    Map(RawLimitMap),
+}
+
+/// What a route demands.
+pub(super) enum RawScopes {
+    /// `[a, b]`: all of them.
+    List(List<String>),
+    /// `{ any: […] }` or `{ all: […] }`.
+    Map(RawScopeSets),
+}
 
 struct TextOrNumber(&'static str);
 
@@ -29,6 +54,12 @@ impl Visitor<'_> for TextOrNumber {
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TextOrNumber("a duration such as `15m`")).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrNumber("a size such as `10MiB`")).map(Self)
     }
 }
 

@@ -4,17 +4,16 @@
 //! swap. Requests in flight keep the snapshot they began with. On any failure the old one stays. Nothing is written to disk,
 //! so there is no fsync to name; a second node sees nothing of it and reloads on its own.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::{fmt, io};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use crate::access::connection::Transport;
-use crate::config::{self, Config, Files, Operation, Problem, Sources, StateConfig};
+use crate::config::{self, Config, Files, Listener, Operation, Problem, Sources, StateConfig};
 use crate::gateway::rehearsal::{self, TestFailure};
 use crate::gateway::{Gateway, Shared};
 
@@ -26,26 +25,38 @@ pub struct Live {
     shared: Arc<Shared>,
     current: ArcSwap<Gateway>,
     generations: AtomicU64,
-    sockets: Sockets,
+    /// Opened once, at start; a reload that would change it is refused.
+    state: Option<StateConfig>,
+    /// Where connections come in, once they do.
+    sockets: OnceLock<Weak<dyn Sockets>>,
     operation: ArcSwap<Operation>,
     /// What was read last, in force or refused.
     files: Mutex<Files>,
 }
 
-/// What is opened once, at start. A reload that would change it is refused: a listener that was to become stricter would
+/// Where connections come in. A reload changes it together with the snapshot: a listener that was to become stricter would
 /// otherwise go on as it was, and nobody would know.
-#[derive(Debug, PartialEq, Eq)]
-struct Sockets {
-    listeners: Vec<(SocketAddr, Transport)>,
-    admin: Option<SocketAddr>,
-    state: Option<StateConfig>,
+pub trait Sockets: fmt::Debug + Send + Sync {
+    /// Opens what a new configuration needs that is not open yet, and returns the rest of the change, which cannot fail.
+    /// Dropped instead of called, it closes again what was opened.
+    ///
+    /// # Errors
+    /// [`BindError`] for the first address that cannot be had; nothing has changed then.
+    fn prepare(
+        &self,
+        listeners: &[Listener],
+        admin: Option<SocketAddr>,
+    ) -> Result<Box<dyn FnOnce() + '_>, BindError>;
 }
 
-impl Sockets {
-    fn of(config: &Config) -> Self {
-        let listeners = config.listeners.iter().map(|own| (own.address, own.transport())).collect();
-        Self { listeners, admin: config.admin, state: config.state.clone() }
-    }
+/// An address that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {cause}")]
+pub struct BindError {
+    /// The address in the configuration.
+    pub address: SocketAddr,
+    /// Why.
+    pub cause: io::Error,
 }
 
 /// Why a configuration does not come into force.
@@ -55,8 +66,10 @@ pub enum Rejected {
     Invalid(Vec<Problem>),
     /// Its own tests fail.
     Tests(Vec<TestFailure>),
-    /// It is valid, but its listeners are not those that are open.
+    /// It is valid, but its state is not the one that is open.
     Restart,
+    /// It is valid, but one of its addresses cannot be had.
+    Bind(BindError),
 }
 
 impl fmt::Display for Rejected {
@@ -66,8 +79,9 @@ impl fmt::Display for Rejected {
             Self::Invalid(problems) => problems.iter().try_for_each(|p| writeln!(f, "error: {p}")),
             Self::Restart => writeln!(
                 f,
-                "error: `listeners`, `admin`, `state` or `users.database` changed, which takes a restart; nothing was reloaded"
+                "error: `state` or `users.database` changed, which takes a restart; nothing was reloaded"
             ),
+            Self::Bind(error) => writeln!(f, "error: {error}; nothing was reloaded"),
             Self::Tests(failures) => {
                 failures.iter().try_for_each(|t| writeln!(f, "test failed: {t}"))
             }
@@ -86,7 +100,7 @@ impl Live {
         config: Config,
         shared: Arc<Shared>,
     ) -> Result<Self, Rejected> {
-        let sockets = Sockets::of(&config);
+        let state = config.state.clone();
         let (limits, operation) = (config.login.limits, config.operation);
         let files = Mutex::new(config.files.clone());
         let gateway = build(config, &shared, 0)?;
@@ -98,7 +112,8 @@ impl Live {
             shared,
             current: ArcSwap::from_pointee(gateway),
             generations: AtomicU64::new(1),
-            sockets,
+            state,
+            sockets: OnceLock::new(),
             operation: ArcSwap::from_pointee(operation),
             files,
         })
@@ -130,6 +145,12 @@ impl Live {
         &self.shared
     }
 
+    /// From now on reloads change these, too. Only the first call counts.
+    pub fn attach(&self, sockets: Weak<dyn Sockets>) {
+        // Whoever comes second has no sockets of this configuration.
+        drop(self.sockets.set(sockets));
+    }
+
     /// Reads the file again and swaps, or changes nothing. Returns the warnings.
     ///
     /// # Errors
@@ -144,17 +165,27 @@ impl Live {
         let loaded = config::load(&self.file, &*self.sources);
         *self.files.lock() = loaded.files;
         let config = loaded.config.ok_or(Rejected::Invalid(loaded.problems))?;
-        if Sockets::of(&config) != self.sockets {
+        if config.state != self.state {
             return Err(Rejected::Restart);
         }
         let operation = config.operation;
         let generation = self.generations.fetch_add(1, Ordering::SeqCst);
         let limits = config.login.limits;
+        let (listeners, admin) = (config.listeners.clone(), config.admin);
         let gateway = build(config, &self.shared, generation)?;
+        let sockets = self.sockets.get().and_then(Weak::upgrade);
+        let change = match &sockets {
+            Some(sockets) => Some(sockets.prepare(&listeners, admin).map_err(Rejected::Bind)?),
+            None => None,
+        };
         self.shared.throttle.set_limits(limits);
         come_into_force(&gateway);
         self.operation.store(Arc::new(operation));
         self.current.store(Arc::new(gateway));
+        // After the swap: whoever comes in through a new listener is judged by the snapshot that it belongs to.
+        if let Some(change) = change {
+            change();
+        }
         Ok(loaded.warnings)
     }
 }

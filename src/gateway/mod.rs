@@ -319,6 +319,12 @@ impl Gateway {
         self.trusted_proxies.client_address(connection, headers)
     }
 
+    /// Whether this is one of the proxies whose word about clients is taken.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.trusts(address.to_canonical())
+    }
+
     /// The routes of this snapshot.
     #[must_use]
     pub fn routes(&self) -> &RouteTable {

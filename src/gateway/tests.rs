@@ -1,5 +1,7 @@
 //! The decision as a whole: from a file's text to what happens to a request.
 
+mod reload;
+
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -352,6 +354,8 @@ fn credentials_are_taken_over_plain_http_only_where_somebody_vouches_for_it() {
     }
 }
 
+mod redirects;
+
 #[test]
 fn g1_the_upstream_sees_our_identity_and_no_other() {
     let gateway = gateway(&text("", ROUTES));
@@ -386,45 +390,6 @@ fn h1_the_path_that_is_matched_is_the_path_that_is_forwarded() {
         };
         assert_eq!((permit.target(), permit.host()), (forwarded, "edge.example.com"));
     }
-}
-
-#[test]
-fn a_reload_takes_all_of_a_file_or_nothing() {
-    let text = text("", ROUTES);
-    let files = files(&text);
-    let path = Path::new("portcullis.yaml");
-    let live = Live::start(path, Box::new(files.clone()), read(&files), shared()).unwrap();
-    let bob = token(&live.current(), "bob", "read");
-    let outcome = |live: &Live| Ask::new(&live.current()).bearer(&bob).outcome("/a");
-    assert_eq!(outcome(&live), "a as bob");
-
-    let failing = format!("{text}\ntests: [{{ request: GET /admin, expect: allow }}]\n");
-    let stricter = text.replace("127.0.0.1:0", "127.0.0.1:0, behind_tls: true");
-    let stricter = format!("{stricter}\ntrusted_proxies: [10.0.0.0/8]\n");
-    let other = text.replace("127.0.0.1:0", "127.0.0.2:0");
-    let operators = format!("{text}\nadmin: {{ address: 127.0.0.1:0 }}\n");
-    let broken = text.replace("id: a,", "id: a, scopes: [raed],");
-    for (file, said) in [
-        (failing, "came out as 401"),
-        (stricter, "takes a restart"),
-        (other, "takes a restart"),
-        (operators, "takes a restart"),
-        (broken, "did you mean `read`?"),
-    ] {
-        files.write("portcullis.yaml", &file.replace("id: home", "id: renamed"));
-        let rejected = live.reload().unwrap_err().to_string();
-        assert!(rejected.contains(said), "{rejected}");
-        assert_eq!(Ask::new(&live.current()).outcome("/"), "home", "the old one stays");
-    }
-
-    files.write("portcullis.yaml", &text.replace("id: home", "id: renamed"));
-    files.write(
-        "users.yaml",
-        &USERS.replace("HASH", HASH).replace("name: bob,", "name: bob, disabled: true,"),
-    );
-    live.reload().unwrap();
-    assert_eq!(Ask::new(&live.current()).outcome("/"), "renamed");
-    assert_eq!(outcome(&live), "401 user_disabled", "at the next request");
 }
 
 /// One step that some upstream undoes: each turns a path into another spelling of the same resource.

@@ -5,12 +5,16 @@
 
 pub mod access_log;
 mod line;
+mod listener;
 mod logging;
 pub mod metrics;
+mod panics;
 mod record;
 mod series;
 
 pub use access_log::AccessLog;
+pub use listener::ListenerMetrics;
 pub use logging::init_logging;
 pub use metrics::Metrics;
+pub use panics::count_panics;
 pub use record::{Decided, Record};

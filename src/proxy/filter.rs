@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::TRANSFER_ENCODING;
-use http::{Method, StatusCode, Version};
+use http::header::{STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
@@ -22,20 +22,20 @@ use crate::gateway::Shared;
 use crate::gateway::decide::{Decision, RequestHead};
 use crate::gateway::live::Live;
 use crate::proxy::exchange::{Exchange, Fate};
-use crate::proxy::patience::{Connections, NEXT_HEAD};
-use crate::proxy::{head, respond, upstream};
+use crate::proxy::guests::{Busy, Guests, Received};
+use crate::proxy::head::{self, HeadBounds};
+use crate::proxy::{respond, upstream};
 use crate::random;
 use crate::reason::Reason;
-
-/// The longest pause between two reads from, or two writes to, a client.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The requests of one listener.
 pub(super) struct EdgeProxy {
     pub(super) live: Arc<Live>,
     pub(super) shared: Arc<Shared>,
     pub(super) transport: Transport,
-    pub(super) guests: Arc<Connections>,
+    /// What browsers are told with every answer.
+    pub(super) hsts: Option<HeaderValue>,
+    pub(super) guests: Arc<Guests>,
 }
 
 /// What the head of a request comes to.
@@ -51,32 +51,31 @@ impl EdgeProxy {
     fn judge(&self, session: &Session, exchange: &mut Exchange) -> Result<Verdict> {
         exchange.request_id = random::identifier(&*self.shared.random)
             .map_err(|_| upstream::internal("no randomness"))?;
-        let peer =
-            peer_of(session).ok_or_else(|| upstream::internal("a client without an address"))?;
+        let busy = exchange.busy.as_mut();
+        let busy = busy.ok_or_else(|| upstream::internal("a client without a connection"))?;
+        let (peer, received) = (busy.client(), busy.received.take());
         let connection = Connection { peer, transport: self.transport };
         let request = session.req_header();
         exchange.client = Some(exchange.gateway.client_address(&connection, &request.headers));
         // The bytes as received: Pingora's own view of a target leaves some of them out.
-        let (raw, checked) = match session.as_http2() {
-            Some(_) => {
-                let target = Bytes::copy_from_slice(request.raw_path());
-                let checked = head::check_h2(&target, &request.headers);
-                (target.clone(), checked.map(|()| target))
-            }
-            None => {
-                let raw = session.to_h1_raw();
-                let target = head::read(&raw).map(|target| raw.slice_ref(target));
-                (Bytes::copy_from_slice(request.raw_path()), target)
-            }
-        };
-        exchange.path = String::from_utf8_lossy(upstream::path_of(&raw)).into_owned();
-        let target = match checked {
-            Ok(target) => target,
-            Err(error) => {
+        let target = match received {
+            Some(Received::Refused { error, method, target }) => {
+                exchange.path = path_text(target.as_bytes());
+                exchange.method = Some(method);
                 exchange.fate = Fate::Malformed;
                 return Ok(Verdict::Hangup(error.answer()));
             }
+            Some(Received::Head(target)) => target,
+            None => Bytes::copy_from_slice(request.raw_path()),
         };
+        exchange.path = path_text(&target);
+        if session.as_http2().is_some() {
+            let bounds = HeadBounds::from(self.guests.limits());
+            if let Err(error) = head::check_h2(&target, &request.headers, bounds) {
+                exchange.fate = Fate::Malformed;
+                return Ok(Verdict::Hangup(error.answer()));
+            }
+        }
         let head = RequestHead {
             method: &request.method,
             target: &target,
@@ -136,6 +135,15 @@ impl EdgeProxy {
         served.answer
     }
 
+    /// Writes an answer of our own.
+    async fn answer(&self, session: &mut Session, answer: Answer) -> Result<()> {
+        let answer = match &self.hsts {
+            Some(hsts) => answer.with(STRICT_TRANSPORT_SECURITY, hsts.clone()),
+            None => answer,
+        };
+        respond::write(session, &answer).await
+    }
+
     /// A tunnel ends with the token that opened it.
     fn check_tunnel(&self, session: &Session, exchange: &Exchange) -> Result<()> {
         let Some(permit) = exchange.permit().filter(|_| session.was_upgraded()) else {
@@ -152,6 +160,10 @@ impl EdgeProxy {
 
 fn peer_of(session: &Session) -> Option<SocketAddr> {
     session.client_addr()?.as_inet().copied()
+}
+
+fn path_text(target: &[u8]) -> String {
+    String::from_utf8_lossy(upstream::path_of(target)).into_owned()
 }
 
 fn query_of(target: &[u8]) -> Option<String> {
@@ -176,25 +188,21 @@ impl ProxyHttp for EdgeProxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         exchange.busy = peer_of(session).and_then(|peer| self.guests.busy(peer));
+        let limits = self.guests.limits();
         // A connection that is to close (by the client's wish, or because we drain) stays so.
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(NEXT_HEAD.as_secs()));
+        if exchange.busy.as_ref().is_some_and(|busy| busy.last) {
+            session.set_keepalive(None);
+        } else if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
         }
-        // Requests that were sent ahead are answered in order, each judged for itself, instead of being dropped.
-        session.set_pipelining_enabled(true);
-        session.set_read_timeout(Some(CLIENT_PATIENCE));
-        session.set_write_timeout(Some(CLIENT_PATIENCE));
-        session.set_total_drain_timeout(Some(CLIENT_PATIENCE));
+        session.set_read_timeout(Some(limits.body_timeout));
+        session.set_write_timeout(Some(limits.body_timeout));
+        session.set_total_drain_timeout(Some(limits.body_timeout));
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         let verdict = self.judge(session, exchange)?;
-        // Pingora reads chunk sizes leniently. What a stricter reader would take for the next request is never read as one:
-        // a connection ends with its first chunked request.
-        if session.req_header().headers.contains_key(TRANSFER_ENCODING) {
-            session.set_keepalive(None);
-        }
         let answer = match verdict {
             Verdict::Forward => return Ok(false),
             Verdict::Hangup(answer) => {
@@ -213,7 +221,7 @@ impl ProxyHttp for EdgeProxy {
                 Self::serve(session, exchange, endpoint, query).await
             }
         };
-        respond::write(session, &answer).await.map_err(|error| error.into_down())?;
+        self.answer(session, answer).await.map_err(|error| error.into_down())?;
         Ok(true)
     }
 
@@ -222,7 +230,7 @@ impl ProxyHttp for EdgeProxy {
         _: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        exchange.attempts += 1;
+        exchange.tries();
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
         Ok(Box::new(upstream::peer(permit.upstream())?))
     }
@@ -260,6 +268,11 @@ impl ProxyHttp for EdgeProxy {
         end_of_stream: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        // What is in a tunnel is no body.
+        if !session.was_upgraded() && !exchange.takes(bytes) {
+            return Err(upstream::too_large());
+        }
         // An empty last DATA frame would otherwise become a second `0\r\n\r\n` upstream, which starts the next request on
         // that connection with garbage (cloudflare/pingora #935).
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
@@ -274,13 +287,24 @@ impl ProxyHttp for EdgeProxy {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
-        {
+        if upstream::is_interim(response.status) {
+            exchange.interim_answers += 1;
+        } else {
             exchange.answered(self.shared.clock.instant());
+        }
+        upstream::check_response(response, session.is_upgrade_req(), exchange.interim_answers)?;
+        if let (StatusCode::SWITCHING_PROTOCOLS, Some(busy)) = (response.status, &exchange.busy) {
+            busy.upgrade();
         }
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
         upstream::edit_response(response, permit);
+        if let Some(hsts) = &self.hsts {
+            // Ours, whatever the application says: the host is not its own alone.
+            response.insert_header(STRICT_TRANSPORT_SECURITY, hsts)?;
+        }
         if session.req_header().version == Version::HTTP_10 {
+            // Nor interim answers (RFC 9110 section 15.2).
+            session.set_ignore_info_resp(true);
             // HTTP/1.0 knows no codings (RFC 9112 section 6.1): the end of the connection ends the body.
             if response.remove_header(&TRANSFER_ENCODING).is_some() {
                 session.set_keepalive(None);
@@ -306,24 +330,29 @@ impl ProxyHttp for EdgeProxy {
         exchange: &mut Exchange,
     ) -> FailToProxy {
         let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
-        let Some(reason) = upstream::reason(error) else { return gone };
+        // Who sends chunks that are none is there, and may be told.
+        let broken = exchange.busy.as_ref().is_some_and(Busy::is_broken);
+        let reason = if broken { Some(Reason::BadRequest) } else { upstream::reason(error) };
+        let Some(reason) = reason else { return gone };
         let request_id = &exchange.request_id;
         tracing::warn!(%request_id, %reason, %error, "request failed");
         exchange.failure = Some(reason);
         let answer = upstream::failure(reason);
-        if session.response_written().is_none() {
+        let error_code = answer.status.as_u16();
+        if session.response_written().is_none_or(|head| upstream::is_interim(head.status)) {
             session.set_keepalive(None);
-            if respond::write(session, &answer).await.is_err() {
+            if self.answer(session, answer).await.is_err() {
                 return gone;
             }
         }
-        FailToProxy { error_code: answer.status.as_u16(), can_reuse_downstream: false }
+        FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, exchange: &mut Exchange) {
         let status = session.response_written().map_or(0, |head| head.status.as_u16());
         let bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
-        let method = session.req_header().method.as_str();
+        let method = exchange.method.as_deref();
+        let method = method.unwrap_or_else(|| session.req_header().method.as_str());
         exchange.report(&self.shared, method, (status, bytes));
     }
 

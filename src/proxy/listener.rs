@@ -1,106 +1,192 @@
-//! Sockets that accept: from a TCP connection, through TLS where it is ours to end, to an application of Pingora's.
+//! Sockets that accept: from a TCP connection, through the PROXY protocol and TLS where they are ours to end, to an application
+//! of Pingora's.
 //!
-//! Pingora's own server could do this, but it lives on when it cannot bind, never says which port it got, and sleeps out its
-//! whole grace period when told to stop.
+//! Pingora's own server could do this, but it lives on when it cannot bind, never says which port it got, counts nobody, and
+//! sleeps out its whole grace period when told to stop.
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pingora::apps::ServerApp;
-use pingora::listeners::tls::Acceptor;
-use pingora::protocols::l4::stream::Stream as TcpIo;
-use pingora::protocols::{GetSocketDigest as _, SocketDigest, Stream};
+use pingora::protocols::Stream;
 use rustls::ServerConfig;
-use rustls::crypto::ring;
-use rustls::sign::SingleCertAndKey;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
-use crate::config::TlsIdentity;
-use crate::proxy::inherited::Inherited;
-use crate::proxy::patience::{Connections, Guest};
-use crate::proxy::sockets::Sockets;
+use crate::gateway::live::Live;
+use crate::proxy::guests::{Guest, Guests, Refusal, Seat};
+use crate::proxy::head::HeadBounds;
+use crate::proxy::proxy_protocol::{self, HeaderError};
+use crate::proxy::wire::{Spoken, Wire};
 
-/// How long a TLS handshake may take.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// The pause after a connection could not be accepted, for want of file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection without requests is kept once we drain: time for one more request, which is answered with
+/// `Connection: close`, so that a client that uses its connections never meets a closed one.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// How many of them are still taken in when a listener closes.
+const LAST_GUESTS: usize = BACKLOG as usize;
 
-/// A bound socket and what ends TLS on it.
-pub(super) struct Listener {
-    socket: Arc<TcpListener>,
-    address: SocketAddr,
-    tls: Option<Acceptor>,
+/// Opens a socket. Must be called within a runtime.
+///
+/// # Errors
+/// The system's.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for the connections of the process before it.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
-impl Listener {
-    pub(super) async fn bind(
-        address: SocketAddr,
-        identity: Option<&TlsIdentity>,
-        inherited: &mut Inherited,
-        sockets: &Sockets,
-    ) -> io::Result<Self> {
-        let tls = identity.map(acceptor).transpose().map_err(io::Error::other)?;
-        let socket = match inherited.take(address) {
-            Some(socket) => TcpListener::from_std(socket)?,
-            None => TcpListener::bind(address).await?,
-        };
-        let (address, socket) = (socket.local_addr()?, Arc::new(socket));
-        sockets.add(address, &socket);
-        Ok(Self { socket, address, tls })
-    }
+/// What stands behind a socket.
+pub(super) struct Door<A> {
+    pub(super) app: Arc<A>,
+    pub(super) guests: Arc<Guests>,
+    /// What TLS is made with, where it ends here; another may take its place at any time.
+    pub(super) tls: Option<Arc<ArcSwap<ServerConfig>>>,
+    pub(super) live: Arc<Live>,
+    /// Whether each connection begins with a PROXY header.
+    pub(super) proxy_protocol: bool,
+    /// Whether the messages of clients are looked at as they pass.
+    pub(super) strict: bool,
+}
 
-    pub(super) const fn address(&self) -> SocketAddr {
-        self.address
+impl<A> Clone for Door<A> {
+    fn clone(&self) -> Self {
+        Self {
+            app: Arc::clone(&self.app),
+            guests: Arc::clone(&self.guests),
+            tls: self.tls.clone(),
+            live: Arc::clone(&self.live),
+            proxy_protocol: self.proxy_protocol,
+            strict: self.strict,
+        }
     }
+}
 
+impl<A: ServerApp + Send + Sync + 'static> Door<A> {
     /// Accepts until told to stop, then waits until the last connection has ended.
-    pub(super) async fn serve<A>(
-        self,
-        app: Arc<A>,
-        guests: Arc<Connections>,
-        shutdown: watch::Receiver<bool>,
-    ) where
-        A: ServerApp + Send + Sync + 'static,
-    {
-        let tls = self.tls.map(Arc::new);
+    pub(super) async fn serve(self, socket: Arc<TcpListener>, shutdown: watch::Receiver<bool>) {
         let mut stopping = shutdown.clone();
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 () = told(&mut stopping) => break,
                 Some(_) = connections.join_next() => {}
-                accepted = self.socket.accept() => match accepted {
-                    Ok((tcp, peer)) => {
-                        let (app, tls) = (Arc::clone(&app), tls.clone());
-                        let (guests, shutdown) = (Arc::clone(&guests), shutdown.clone());
-                        connections.spawn(async move {
-                            let mut stopping = shutdown.clone();
-                            let stream = tokio::select! {
-                                stream = open(tcp, peer, tls.as_deref()) => stream,
-                                // Nothing was asked yet, so nothing is lost.
-                                () = told(&mut stopping) => None,
-                            };
-                            if let Some(stream) = stream {
-                                converse(&app, stream, guests.admit(peer), &shutdown).await;
-                            }
-                        });
-                    }
+                accepted = socket.accept() => match accepted {
+                    Ok((tcp, peer)) => self.welcome(tcp, peer, &shutdown, &mut connections),
                     Err(error) => {
-                        tracing::warn!(address = %self.address, %error, "cannot accept");
+                        tracing::warn!(%error, "cannot accept");
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
             }
         }
-        drop(self.socket);
-        app.cleanup().await;
+        // Who waits to be accepted was told by the system that he is connected; nobody else may come for him.
+        for _ in 0..LAST_GUESTS {
+            match timeout(Duration::ZERO, socket.accept()).await {
+                Ok(Ok((tcp, peer))) => self.welcome(tcp, peer, &shutdown, &mut connections),
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        drop(socket);
         while connections.join_next().await.is_some() {}
+    }
+
+    fn welcome(
+        &self,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        shutdown: &watch::Receiver<bool>,
+        connections: &mut JoinSet<()>,
+    ) {
+        let Ok(seat) = self.guests.seat() else { return };
+        let (door, shutdown) = (self.clone(), shutdown.clone());
+        connections.spawn(async move {
+            let opened = tokio::select! {
+                opened = door.open(tcp, peer, seat) => opened,
+                // Nothing was asked yet, so nothing is lost.
+                () = goodbye(&shutdown) => None,
+            };
+            if let Some((stream, guest)) = opened {
+                converse(&door.app, stream, guest, &shutdown).await;
+            }
+        });
+    }
+
+    /// Lets a connection in, or counts why not.
+    async fn open(
+        &self,
+        mut tcp: TcpStream,
+        peer: SocketAddr,
+        mut seat: Seat,
+    ) -> Option<(Stream, Guest)> {
+        let guests = &self.guests;
+        let limits = guests.limits();
+        tcp.set_nodelay(true).ok()?;
+        let trusted = self.live.current().trusts(peer.ip());
+        let mut client = peer;
+        if self.proxy_protocol {
+            let header = async {
+                if trusted {
+                    proxy_protocol::read(&mut tcp).await
+                } else {
+                    Err(HeaderError::Untrusted)
+                }
+            };
+            match timeout(limits.header_timeout, header).await {
+                Ok(Ok(said)) => client = said.unwrap_or(peer),
+                outcome => {
+                    guests.refuse(Refusal::ProxyProtocol);
+                    tracing::debug!(%peer, error = failure(outcome), "no PROXY header");
+                    return None;
+                }
+            }
+        }
+        // A proxy in front brings everybody's connections.
+        if !(trusted && client == peer) {
+            seat.take(client.ip()).ok()?;
+        }
+        let id = tcp.as_raw_fd();
+        let Some(tls) = &self.tls else {
+            let guest = seat.admit(peer, client);
+            let state = Arc::clone(guest.state());
+            return Some((Box::new(Wire::new(tcp, id, peer, state, self.spoken(false))), guest));
+        };
+        let handshake = TlsAcceptor::from(tls.load_full()).accept(tcp);
+        match timeout(limits.header_timeout, handshake).await {
+            Ok(Ok(stream)) => {
+                let guest = seat.admit(peer, client);
+                let state = Arc::clone(guest.state());
+                let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                Some((Box::new(Wire::new(stream, id, peer, state, self.spoken(h2))), guest))
+            }
+            outcome => {
+                guests.refuse(Refusal::Handshake);
+                tracing::debug!(%peer, error = failure(outcome), "TLS handshake failed");
+                None
+            }
+        }
+    }
+
+    fn spoken(&self, h2: bool) -> Spoken {
+        match (self.strict, h2) {
+            (false, _) => Spoken::Anything,
+            (true, true) => Spoken::http2(Arc::clone(self.guests.clock())),
+            (true, false) => Spoken::http1(HeadBounds::from(self.guests.limits())),
+        }
     }
 }
 
@@ -109,16 +195,32 @@ pub(super) async fn told(shutdown: &mut watch::Receiver<bool>) {
     drop(shutdown.wait_for(|stop| *stop).await);
 }
 
+/// Returns once the word is given and whoever was about to ask something had the time to.
+pub(super) async fn goodbye(shutdown: &watch::Receiver<bool>) {
+    told(&mut shutdown.clone()).await;
+    sleep(GOODBYE).await;
+}
+
+/// What went wrong, where it was not the time.
+fn failure<T, E: Display>(outcome: Result<Result<T, E>, Elapsed>) -> String {
+    match outcome {
+        Ok(Ok(_)) => String::new(),
+        Ok(Err(error)) => error.to_string(),
+        Err(elapsed) => elapsed.to_string(),
+    }
+}
+
 async fn converse<A: ServerApp>(
     app: &Arc<A>,
     stream: Stream,
     guest: Guest,
     shutdown: &watch::Receiver<bool>,
 ) {
+    let hangup = guest.hangup();
     let talk = async {
         let mut next = Some(stream);
         while let Some(stream) = next {
-            next = app.process_new(stream, shutdown).await;
+            next = app.process_new(stream, &hangup).await;
         }
     };
     tokio::select! {
@@ -127,37 +229,4 @@ async fn converse<A: ServerApp>(
         () = guest.farewell(shutdown) => {}
     }
     guest.done().await;
-}
-
-async fn open(tcp: TcpStream, peer: SocketAddr, tls: Option<&Acceptor>) -> Option<Stream> {
-    let digest = SocketDigest::from_raw_fd(tcp.as_raw_fd());
-    // Asked for later, it would be unknown if the client had gone by then.
-    if digest.peer_addr.set(Some(peer.into())).is_err() {
-        return None;
-    }
-    let mut stream = TcpIo::from(tcp);
-    stream.set_nodelay().ok()?;
-    stream.set_socket_digest(digest);
-    let Some(tls) = tls else { return Some(Box::new(stream)) };
-    match timeout(HANDSHAKE_TIME, tls.tls_handshake(stream)).await {
-        Ok(Ok(stream)) => Some(Box::new(stream)),
-        Ok(Err(error)) => {
-            tracing::debug!(%peer, %error, "TLS handshake failed");
-            None
-        }
-        Err(_) => {
-            tracing::debug!(%peer, "TLS handshake took too long");
-            None
-        }
-    }
-}
-
-fn acceptor(identity: &TlsIdentity) -> Result<Acceptor, rustls::Error> {
-    let resolver = SingleCertAndKey::from((*identity.key).clone());
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(resolver));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Acceptor::from_server_config(Arc::new(config)))
 }

@@ -1,22 +1,18 @@
 //! Where connections come in, what protects them, and whose word about the client is taken.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
-use rustls::crypto::ring::sign::any_supported_type;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 
-use super::Compiler;
 use super::values::{items, network};
+use super::{Compiler, hsts, limits, tls};
 use crate::access::connection::PlainRule;
-use crate::clock::Timestamp;
-use crate::config::model::{Listener, TlsIdentity};
+use crate::config::model::{Listener, Tokens};
 use crate::config::place::Place;
 use crate::config::problem::quoted;
-use crate::config::raw::{List, RawConfig, RawListener, RawTls};
+use crate::config::raw::{List, RawConfig, RawListener};
+use crate::route::host::HostPattern;
+use crate::route::table::Route;
 
 /// Reads the listeners and the admin address.
 pub(super) fn compile(
@@ -32,10 +28,20 @@ pub(super) fn compile(
     let mut listeners = Vec::new();
     for (place, raw) in items(raw.listeners.as_ref(), &root) {
         let address = address(compiler, &place, raw.address.as_deref(), &mut taken);
-        let tls = raw.tls.as_ref().and_then(|raw| tls(compiler, &place.key("tls"), raw));
+        let tls = raw.tls.as_ref().and_then(|raw| tls::compile(compiler, &place.key("tls"), raw));
         let plain = plain_rule(compiler, &place, raw, address, proxies);
+        let limits = limits::compile(compiler, &place.key("limits"), raw.limits.as_ref());
+        let proxy_protocol = raw.proxy_protocol == Some(true);
+        if proxy_protocol && !are_proxies(compiler, proxies) {
+            let message = "nobody could say a PROXY header: there are no trusted proxies";
+            let hint = Some("name the balancer in front under `trusted_proxies`".to_owned());
+            compiler.document.error_with(&place.key("proxy_protocol"), message, hint);
+        }
         if let Some(address) = address {
-            listeners.push(Listener { address, tls, plain });
+            let hsts = raw.tls.as_ref().and_then(|raw| raw.hsts.as_ref());
+            let hsts_place = place.key("tls").key("hsts");
+            let hsts = hsts.and_then(|raw| hsts::compile(compiler, &hsts_place, raw));
+            listeners.push(Listener { address, tls, plain, hsts, proxy_protocol, limits });
         }
     }
     let admin = raw.admin.as_ref().and_then(|raw| {
@@ -84,6 +90,11 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
         && (a.ip() == b.ip() || (any && a.is_ipv4() == b.is_ipv4()))
 }
 
+/// Whether there are trusted proxies, or were to be, before they were refused.
+fn are_proxies(compiler: &Compiler<'_>, proxies: bool) -> bool {
+    proxies || compiler.document.has(&Place::default().key("trusted_proxies").index(0))
+}
+
 fn plain_rule(
     compiler: &mut Compiler<'_>,
     place: &Place,
@@ -91,12 +102,18 @@ fn plain_rule(
     address: Option<SocketAddr>,
     proxies: bool,
 ) -> PlainRule {
+    let are_proxies = are_proxies(compiler, proxies);
     let document = &mut compiler.document;
     let behind_tls = raw.behind_tls == Some(true);
     let insecure = raw.insecure_plaintext == Some(true);
+    let redirect = raw.redirect_to_https == Some(true);
     // A `tls` section that was refused still says what was meant.
     let tls = document.has(&place.key("tls"));
-    for (said, name) in [(behind_tls, "behind_tls"), (insecure, "insecure_plaintext")] {
+    for (said, name) in [
+        (behind_tls, "behind_tls"),
+        (insecure, "insecure_plaintext"),
+        (redirect, "redirect_to_https"),
+    ] {
         if said && tls {
             let message = "this listener ends TLS itself, so this cannot be true as well";
             document.error(&place.key(name), message);
@@ -106,7 +123,12 @@ fn plain_rule(
         let message = "either a proxy in front ends TLS, or nobody does";
         document.error(&place.key("insecure_plaintext"), message);
     }
-    if behind_tls && !proxies && !document.has(&Place::default().key("trusted_proxies").index(0)) {
+    if redirect && (behind_tls || insecure) {
+        let message =
+            "a listener that only redirects takes no requests, so the other key has no meaning";
+        document.error(&place.key("redirect_to_https"), message);
+    }
+    if behind_tls && !are_proxies {
         let message = "nobody could say that TLS was used: there are no trusted proxies";
         let hint = Some("name the proxy in front under `trusted_proxies`".to_owned());
         document.error_with(&place.key("behind_tls"), message, hint);
@@ -115,6 +137,9 @@ fn plain_rule(
     if insecure && !loopback {
         let message = "passwords and tokens travel in the clear on this listener";
         document.warn(&place.key("insecure_plaintext"), message, None);
+    }
+    if redirect {
+        return PlainRule::Redirect;
     }
     match (behind_tls, insecure, loopback) {
         (true, _, _) => PlainRule::BehindTls,
@@ -131,64 +156,20 @@ fn plain_rule(
     }
 }
 
-/// Why a certificate and its key cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum TlsError {
-    #[error("found no certificate in PEM")]
-    NoCertificate,
-    #[error("the PEM is damaged")]
-    Pem,
-    #[error("the certificate is damaged")]
-    Certificate,
-    #[error("found no private key in PEM")]
-    NoKey,
-    #[error("the key is damaged, or neither RSA, ECDSA nor Ed25519")]
-    Key,
-    #[error("the private key does not belong to the certificate")]
-    Mismatch,
-}
-
-fn tls(compiler: &mut Compiler<'_>, place: &Place, raw: &RawTls) -> Option<TlsIdentity> {
-    let (cert_place, key_place) = (place.key("certificate"), place.key("private_key"));
-    let certificate = compiler.document.require(raw.certificate.as_deref(), &cert_place);
-    let private_key = compiler.document.require(raw.private_key.as_deref(), &key_place);
-    let certificate = certificate.and_then(|name| compiler.read(&cert_place, name));
-    let private_key = private_key.and_then(|name| compiler.read_private(&key_place, name));
-    let (certificate, private_key) = (certificate?, private_key?);
-    let chain = chain(&certificate.bytes).and_then(|chain| Ok((not_after(&chain)?, chain)));
-    let key = PrivateKeyDer::from_pem_slice(&private_key).map_err(|_| TlsError::NoKey);
-    let key = key.and_then(|der| any_supported_type(&der).map_err(|_| TlsError::Key));
-    if let Err(error) = &chain {
-        compiler.document.error(&cert_place, error.to_string());
+/// A redirect leads to hosts that the file names, so it must name some.
+pub(super) fn check_redirects<'a>(
+    compiler: &mut Compiler<'_>,
+    listeners: &[Listener],
+    tokens: &Tokens,
+    mut routes: impl Iterator<Item = &'a Route>,
+) {
+    let named = !tokens.hosts.is_empty() || routes.any(|route| route.host != HostPattern::Any);
+    let redirects = |listener: &Listener| listener.plain == PlainRule::Redirect;
+    if !named && listeners.iter().any(redirects) {
+        let message = "there is no host to redirect to: the file names none";
+        let hint = Some("name yours under `tokens.hosts`, or as `host` of routes".to_owned());
+        compiler.document.error_with(&Place::default().key("listeners"), message, hint);
     }
-    if let Err(error) = &key {
-        compiler.document.error(&key_place, error.to_string());
-    }
-    let (((not_after, chain), key), now) = (chain.ok().zip(key.ok())?, compiler.now);
-    let key = CertifiedKey::new(chain, key);
-    if key.keys_match().is_err() {
-        compiler.document.error(&key_place, TlsError::Mismatch.to_string());
-        return None;
-    }
-    if not_after <= now {
-        let message = format!("the certificate expired at {not_after}");
-        compiler.document.warn(&cert_place, message, None);
-    }
-    Some(TlsIdentity { key: Arc::new(key), not_after })
-}
-
-fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|_| TlsError::Pem)?;
-    if chain.is_empty() { Err(TlsError::NoCertificate) } else { Ok(chain) }
-}
-
-fn not_after(chain: &[CertificateDer<'_>]) -> Result<Timestamp, TlsError> {
-    let leaf = chain.first().ok_or(TlsError::NoCertificate)?;
-    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|_| TlsError::Certificate)?;
-    let seconds = leaf.validity().not_after.timestamp();
-    // A certificate that ended before 1970 has ended.
-    Ok(Timestamp::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
 /// Reads the networks whose word is taken.

@@ -5,9 +5,11 @@
 
 mod accept;
 mod clients;
+mod hsts;
 mod identity;
 mod key_folder;
 mod keys;
+mod limits;
 mod listeners;
 mod login;
 mod operation;
@@ -16,7 +18,9 @@ mod scopes;
 mod signers;
 mod state;
 mod tests;
+mod tls;
 mod tokens;
+mod upstream_tls;
 mod upstreams;
 mod users;
 mod values;
@@ -67,6 +71,8 @@ pub(super) fn compile(
     let routes = routes::compile(compiler, raw.routes.as_ref(), &upstreams, &issuers, &mut scopes);
     if let Some(tokens) = &tokens {
         tokens::warn_of_shadows(compiler, tokens, &routes);
+        let routes = routes.iter().map(|(_, route)| route);
+        listeners::check_redirects(compiler, &listeners, tokens, routes);
     }
     let tests = tests::compile(compiler, raw.tests.as_ref(), &users, &mut scopes);
     let login = login::compile(compiler, raw.login.as_ref());

@@ -1,4 +1,4 @@
-//! Values that several sections read: durations, networks, and names that must not repeat.
+//! Values that several sections read: durations, sizes, networks, and names that must not repeat.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -60,6 +60,51 @@ pub(super) fn duration(
         }
     }
     default
+}
+
+const SIZE_UNITS: [(&str, u64); 4] =
+    [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
+/// Reads a size in bytes: one whole number and one unit, as with a duration. `kB` and `MB` mean one thing to some and
+/// another to others, so they mean nothing here.
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(digits)?;
+    let (_, factor) = SIZE_UNITS.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+/// How people write a size: the largest unit that needs no fraction.
+fn show_size(size: u64) -> String {
+    let unit =
+        SIZE_UNITS.iter().rev().find(|(_, factor)| size != 0 && size.is_multiple_of(*factor));
+    unit.map_or_else(|| format!("{size}B"), |(name, factor)| format!("{}{name}", size / factor))
+}
+
+/// A size in bytes within bounds; `None` when none is given, or not a good one.
+pub(super) fn size(
+    document: &mut Document,
+    place: &Place,
+    raw: Option<&raw::Size>,
+    bounds: RangeInclusive<u64>,
+) -> Option<u64> {
+    let raw::Size(text) = raw?;
+    match parse_size(text) {
+        Some(size) if bounds.contains(&size) => return Some(size),
+        Some(_) => {
+            let (least, most) = (show_size(*bounds.start()), show_size(*bounds.end()));
+            document.error(place, format!("{} is not from {least} to {most}", quoted(text)));
+        }
+        None if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => {
+            let hint = format!("say `{text}B`, `{text}KiB`, `{text}MiB`, …");
+            document.error_with(place, "the size has no unit", Some(hint));
+        }
+        None => {
+            let hint = "a whole number and one of B, KiB, MiB, GiB".to_owned();
+            document.error_with(place, format!("{} is no size", quoted(text)), Some(hint));
+        }
+    }
+    None
 }
 
 /// An address or a network. What is IPv4 in IPv6 clothes is compared as what it is.
@@ -153,5 +198,63 @@ mod tests {
         assert_eq!(show(Duration::from_secs(900)), "15m");
         assert_eq!(show(Duration::from_millis(1)), "1ms");
         assert_eq!(show(Duration::ZERO), "0s");
+    }
+
+    #[test]
+    fn sizes_carry_one_unit() {
+        for (text, bytes) in [
+            ("0B", 0),
+            ("512B", 512),
+            ("32KiB", 32_768),
+            ("10MiB", 10_485_760),
+            ("4GiB", 4_294_967_296),
+            ("18446744073709551615B", u64::MAX),
+        ] {
+            assert_eq!(parse_size(text), Some(bytes), "{text}");
+        }
+        for bad in [
+            "10",
+            "",
+            "MiB",
+            "1.5MiB",
+            "-1B",
+            "+1B",
+            "10 MiB",
+            "10MB",
+            "10kB",
+            "10mib",
+            "10M",
+            "1MiB1B",
+            "1é",
+            "0x10B",
+            "18446744073709551616B",
+            "18446744073709551615KiB",
+            "17179869184GiB",
+        ] {
+            assert_eq!(parse_size(bad), None, "{bad}");
+        }
+        for (bytes, text) in [(0, "0B"), (1023, "1023B"), (32_768, "32KiB"), (1 << 40, "1024GiB")] {
+            assert_eq!(show_size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_within_bounds_is_said_and_left_out() {
+        let read = |text: &str| {
+            let mut document = Document::empty();
+            let raw = raw::Size(text.to_owned());
+            let size = size(&mut document, &Place::default(), Some(&raw), 1024..=2048);
+            let (errors, _) = document.into_findings();
+            let said = errors.first().map(|problem| problem.message.clone());
+            (size, said, errors.first().and_then(|problem| problem.hint.clone()))
+        };
+        assert_eq!(read("1KiB"), (Some(1024), None, None));
+        assert_eq!(read("2KiB"), (Some(2048), None, None));
+        let bounds = "`3KiB` is not from 1KiB to 2KiB";
+        assert_eq!(read("3KiB"), (None, Some(bounds.into()), None));
+        let (size, said, hint) = read("1500");
+        assert_eq!((size, said.as_deref()), (None, Some("the size has no unit")));
+        assert_eq!(hint.as_deref(), Some("say `1500B`, `1500KiB`, `1500MiB`, …"));
+        assert_eq!(read("10 MB").1.as_deref(), Some("`10 MB` is no size"));
     }
 }

@@ -214,7 +214,6 @@ impl EdgeBuilder {
         let live = Arc::new(live.unwrap_or_else(|rejected| panic!("{rejected}")));
         let server =
             Server::bind(Arc::clone(&live), shared, &listeners, admin, &mut Inherited::none())
-                .await
                 .unwrap();
         let address = server.addresses()[0];
         let admin = server.admin_address();
@@ -304,7 +303,7 @@ pub(crate) struct Edge {
     pub(crate) mint: Mint,
     clock: Arc<ManualClock>,
     root: CertificateDer<'static>,
-    live: Arc<Live>,
+    pub(crate) live: Arc<Live>,
     files: TempDir,
     _stop: watch::Sender<bool>,
 }

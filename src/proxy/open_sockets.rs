@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -11,17 +12,22 @@ use tokio::net::TcpListener;
 
 /// Every socket that a server listens on, the operator's included. Clones see the same sockets; none keeps one open.
 #[derive(Debug, Clone, Default)]
-pub struct Sockets {
+pub struct OpenSockets {
     open: Arc<Mutex<Vec<(SocketAddr, Weak<TcpListener>)>>>,
     handed_over: Arc<AtomicBool>,
 }
 
-impl Sockets {
-    /// Another one is open, until it is dropped.
+impl OpenSockets {
+    /// Another one is open, until it is removed or dropped.
     pub(super) fn add(&self, address: SocketAddr, socket: &Arc<TcpListener>) {
         let mut open = self.open.lock();
         open.retain(|(_, socket)| socket.strong_count() > 0);
         open.push((address, Arc::downgrade(socket)));
+    }
+
+    /// This one is about to be closed.
+    pub(super) fn remove(&self, socket: &Arc<TcpListener>) {
+        self.open.lock().retain(|(_, own)| !ptr::eq(own.as_ptr(), Arc::as_ptr(socket)));
     }
 
     /// A second descriptor of each socket that is open now. Connections wait in the socket, not in the descriptor: they are
@@ -55,12 +61,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_duplicate_outlives_the_socket_and_the_list_does_not_keep_it_open() {
-        let sockets = Sockets::default();
+        let sockets = OpenSockets::default();
         let socket = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
         let address = socket.local_addr().unwrap();
         sockets.add(address, &socket);
         let duplicates = sockets.clone().duplicate().unwrap();
         assert_eq!(duplicates.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [address]);
+        sockets.remove(&socket);
+        assert!(sockets.duplicate().unwrap().is_empty());
+        sockets.add(address, &socket);
         drop(socket);
         assert!(sockets.duplicate().unwrap().is_empty());
         assert!(std::net::TcpStream::connect(address).is_ok());

@@ -1,0 +1,375 @@
+//! The listeners that are open, and how a reload changes them.
+//!
+//! An address that stays keeps its socket, so that nobody is refused. Where only certificates changed, new handshakes see them
+//! and open connections go on. Where anything else changed, the old edge drains while the new one accepts from the same
+//! socket: connections that are open get one more answer under the settings they came in under.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::available_parallelism;
+use std::{fmt, io, mem};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use pingora::apps::HttpServerOptions;
+use pingora::protocols::http::v2::server::default_h2_options;
+use pingora::server::configuration::ServerConf;
+use pingora_proxy::{HttpProxy, http_proxy};
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::{ConnectionLimits, Listener};
+use crate::gateway::Shared;
+use crate::gateway::live::{BindError, Live, Sockets};
+use crate::proxy::admin::Admin;
+use crate::proxy::filter::EdgeProxy;
+use crate::proxy::guests::{Crowd, Guests};
+use crate::proxy::inherited::Inherited;
+use crate::proxy::listener::{self, Door};
+use crate::proxy::open_sockets::OpenSockets;
+use crate::proxy::tls;
+use crate::proxy::upstream_tls::NO_AUTHORITIES;
+
+/// Idle connections that are kept to upstreams, per listener.
+const UPSTREAM_POOL: usize = 1024;
+/// The most attempts at one request: other servers after a refused connection, or after an idle one that had gone stale.
+const MAX_ATTEMPTS: usize = 4;
+/// The operator's listener needs few connections.
+const ADMIN_CONNECTIONS: usize = 256;
+/// What the operator's listener is called in the metrics of connections.
+const ADMIN: &str = "admin";
+
+/// Everything that accepts.
+pub(super) struct Edges {
+    live: Arc<Live>,
+    shared: Arc<Shared>,
+    draining: Arc<AtomicBool>,
+    conf: Arc<ServerConf>,
+    runtime: Handle,
+    sockets: OpenSockets,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    edges: Vec<Edge>,
+    admin: Option<Operator>,
+    tasks: JoinSet<()>,
+    operators: JoinSet<()>,
+    /// We drain, and open nothing any more.
+    closed: bool,
+}
+
+/// One listener of the configuration.
+struct Edge {
+    settings: Listener,
+    socket: Arc<TcpListener>,
+    tls: Option<Arc<ArcSwap<ServerConfig>>>,
+    crowd: Arc<Crowd>,
+    close: watch::Sender<bool>,
+}
+
+/// The operator's listener.
+struct Operator {
+    configured: SocketAddr,
+    socket: Arc<TcpListener>,
+    /// Dropping it closes the listener.
+    _close: watch::Sender<bool>,
+}
+
+/// What a change of the listeners comes to, with every socket that it needs.
+#[derive(Debug)]
+pub(super) struct Plan {
+    edges: Vec<PlannedEdge>,
+    admin: Option<(SocketAddr, Option<Arc<TcpListener>>)>,
+}
+
+struct PlannedEdge {
+    settings: Listener,
+    socket: Arc<TcpListener>,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl fmt::Debug for PlannedEdge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlannedEdge").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+impl Plan {
+    /// Where the listeners are, in the order of the configuration.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.edges.iter().map(PlannedEdge::address).collect()
+    }
+
+    /// Where a new operator's listener is.
+    pub(super) fn admin_address(&self) -> Option<SocketAddr> {
+        let (configured, socket) = self.admin.as_ref()?;
+        let bound = socket.as_ref().and_then(|socket| socket.local_addr().ok());
+        Some(bound.unwrap_or(*configured))
+    }
+}
+
+impl PlannedEdge {
+    fn address(&self) -> SocketAddr {
+        // A socket that is bound knows where.
+        self.socket.local_addr().unwrap_or(self.settings.address)
+    }
+}
+
+impl fmt::Debug for Edges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edges").field("draining", &self.draining).finish_non_exhaustive()
+    }
+}
+
+impl Edges {
+    /// Nothing is open yet. Must be called within the runtime that will serve.
+    pub(super) fn new(live: Arc<Live>, shared: Arc<Shared>) -> Arc<Self> {
+        let conf = Arc::new(ServerConf {
+            threads: available_parallelism().map_or(1, usize::from),
+            upstream_keepalive_pool_size: UPSTREAM_POOL,
+            max_retries: MAX_ATTEMPTS,
+            // Each upstream names its own.
+            ca_file: Some(NO_AUTHORITIES.to_owned()),
+            ..ServerConf::default()
+        });
+        Arc::new(Self {
+            live,
+            shared,
+            draining: Arc::default(),
+            conf,
+            runtime: Handle::current(),
+            sockets: OpenSockets::default(),
+            open: Mutex::default(),
+        })
+    }
+
+    /// Closes everything, and returns once the last request is done. The operator's listener outlives the others, and ends
+    /// with whatever it is doing.
+    pub(super) async fn drain(&self) {
+        // First: who finds a listener closed must find that /readyz says so.
+        self.draining.store(true, Ordering::Release);
+        let (mut tasks, mut operators) = {
+            let mut open = self.open.lock();
+            open.closed = true;
+            // Dropping their senders tells them.
+            open.edges.clear();
+            if self.sockets.are_handed_over() {
+                // Whoever asks the operator's address now means the process that took over.
+                open.admin = None;
+            }
+            (mem::take(&mut open.tasks), mem::take(&mut open.operators))
+        };
+        while tasks.join_next().await.is_some() {}
+        operators.shutdown().await;
+    }
+
+    /// Every socket that is open.
+    pub(super) const fn sockets(&self) -> &OpenSockets {
+        &self.sockets
+    }
+
+    /// Takes or opens every socket that these need and that is not open yet.
+    ///
+    /// # Errors
+    /// [`BindError`] for the first address that cannot be had.
+    pub(super) fn plan(
+        &self,
+        listeners: &[Listener],
+        admin: Option<SocketAddr>,
+        inherited: &mut Inherited,
+    ) -> Result<Plan, BindError> {
+        let open = self.open.lock();
+        let _within = self.runtime.enter();
+        let mut edges = Vec::with_capacity(listeners.len());
+        for settings in listeners {
+            let address = settings.address;
+            let failed = |cause| BindError { address, cause };
+            let tls = settings.tls.as_ref().map(tls::server_config).transpose();
+            let tls = tls.map_err(|error| failed(io::Error::other(error)))?;
+            let socket = match open.edges.iter().find(|edge| edge.settings.address == address) {
+                // Port 0 asks for a free one, each time another, but not again at a reload.
+                Some(edge) => Arc::clone(&edge.socket),
+                None => self.socket(address, inherited).map_err(failed)?,
+            };
+            edges.push(PlannedEdge { settings: settings.clone(), socket, tls });
+        }
+        let admin = match admin {
+            None => None,
+            Some(address) if open.admin.as_ref().is_some_and(|own| own.configured == address) => {
+                Some((address, None))
+            }
+            Some(address) => {
+                let socket = self.socket(address, inherited);
+                Some((address, Some(socket.map_err(|cause| BindError { address, cause })?)))
+            }
+        };
+        Ok(Plan { edges, admin })
+    }
+
+    /// A socket that listens there.
+    fn socket(
+        &self,
+        address: SocketAddr,
+        inherited: &mut Inherited,
+    ) -> io::Result<Arc<TcpListener>> {
+        let socket = match inherited.take(address) {
+            Some(socket) => TcpListener::from_std(socket)?,
+            None => listener::bind(address)?,
+        };
+        let socket = Arc::new(socket);
+        self.sockets.add(socket.local_addr()?, &socket);
+        Ok(socket)
+    }
+
+    /// Serves what was planned, and nothing else any more; nothing at all once we drain.
+    pub(super) fn carry_out(&self, plan: Plan) {
+        let mut guard = self.open.lock();
+        let open = &mut *guard;
+        if open.closed {
+            return;
+        }
+        let mut before = mem::take(&mut open.edges);
+        for PlannedEdge { settings, socket, tls } in plan.edges {
+            let found = before.iter().position(|edge| Arc::ptr_eq(&edge.socket, &socket));
+            let old = found.map(|at| before.swap_remove(at));
+            let edge = match old {
+                Some(old) if old.settings.has_settings_of(&settings) => {
+                    if let (Some(slot), Some(tls)) = (&old.tls, tls) {
+                        slot.store(tls);
+                    }
+                    Edge { settings, ..old }
+                }
+                old => {
+                    let crowd = old.map(|old| {
+                        old.close.send_replace(true);
+                        old.crowd
+                    });
+                    let address = socket.local_addr().unwrap_or(settings.address);
+                    tracing::info!(%address, "listening");
+                    self.start(&mut open.tasks, settings, socket, tls, crowd.unwrap_or_default())
+                }
+            };
+            self.note_certificate(&edge.settings);
+            open.edges.push(edge);
+        }
+        for edge in before {
+            tracing::info!(address = %edge.settings.address, "closing: not configured any more");
+            self.sockets.remove(&edge.socket);
+        }
+        if let Some(old) = &open.admin
+            && plan.admin.as_ref().is_none_or(|(_, socket)| socket.is_some())
+        {
+            self.sockets.remove(&old.socket);
+        }
+        match plan.admin {
+            None => open.admin = None,
+            Some((_, None)) => {}
+            Some((configured, Some(socket))) => {
+                let admin = self.start_admin(&mut open.operators, configured, socket);
+                open.admin = Some(admin);
+            }
+        }
+    }
+
+    fn note_certificate(&self, settings: &Listener) {
+        if let Some(identity) = &settings.tls {
+            let name = settings.address.to_string();
+            self.shared.metrics.set_certificate_expiry(&name, identity.not_after);
+        }
+    }
+
+    fn start(
+        &self,
+        tasks: &mut JoinSet<()>,
+        settings: Listener,
+        socket: Arc<TcpListener>,
+        tls: Option<Arc<ServerConfig>>,
+        crowd: Arc<Crowd>,
+    ) -> Edge {
+        let tls = tls.map(|config| Arc::new(ArcSwap::new(config)));
+        let name = settings.address.to_string();
+        let metrics = self.shared.metrics.listener(&name);
+        let clock = Arc::clone(&self.shared.clock);
+        let guests = Guests::new(clock, settings.limits, Arc::clone(&crowd), metrics);
+        let (close, closing) = watch::channel(false);
+        let door = Door {
+            app: Arc::new(self.proxy(&settings, &guests)),
+            guests,
+            tls: tls.clone(),
+            live: Arc::clone(&self.live),
+            proxy_protocol: settings.proxy_protocol,
+            strict: true,
+        };
+        tasks.spawn_on(door.serve(Arc::clone(&socket), closing), &self.runtime);
+        Edge { settings, socket, tls, crowd, close }
+    }
+
+    fn proxy(&self, settings: &Listener, guests: &Arc<Guests>) -> HttpProxy<EdgeProxy> {
+        let limits = settings.limits;
+        let app = EdgeProxy {
+            live: Arc::clone(&self.live),
+            shared: Arc::clone(&self.shared),
+            transport: settings.transport(),
+            hsts: settings.hsts.clone(),
+            guests: Arc::clone(guests),
+        };
+        let mut proxy = http_proxy(&self.conf, app);
+        let mut options = HttpServerOptions::default();
+        options.h2_idle_timeout = Some(limits.keepalive_timeout);
+        proxy.server_options = Some(options);
+        let mut h2 = default_h2_options();
+        h2.max_concurrent_streams(limits.h2_streams);
+        h2.max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
+        proxy.h2_options = Some(h2);
+        proxy
+    }
+
+    fn start_admin(
+        &self,
+        operators: &mut JoinSet<()>,
+        configured: SocketAddr,
+        socket: Arc<TcpListener>,
+    ) -> Operator {
+        let limits = ConnectionLimits {
+            connections: ADMIN_CONNECTIONS,
+            per_address: ADMIN_CONNECTIONS,
+            ..ConnectionLimits::default()
+        };
+        let metrics = self.shared.metrics.listener(ADMIN);
+        let clock = Arc::clone(&self.shared.clock);
+        let (close, closing) = watch::channel(false);
+        let door = Door {
+            app: Arc::new(Admin {
+                live: Arc::clone(&self.live),
+                shared: Arc::clone(&self.shared),
+                draining: Arc::clone(&self.draining),
+            }),
+            guests: Guests::new(clock, limits, Arc::default(), metrics),
+            tls: None,
+            live: Arc::clone(&self.live),
+            proxy_protocol: false,
+            strict: false,
+        };
+        let address = socket.local_addr().unwrap_or(configured);
+        tracing::info!(%address, "admin listening");
+        operators.spawn_on(door.serve(Arc::clone(&socket), closing), &self.runtime);
+        Operator { configured, socket, _close: close }
+    }
+}
+
+impl Sockets for Edges {
+    fn prepare(
+        &self,
+        listeners: &[Listener],
+        admin: Option<SocketAddr>,
+    ) -> Result<Box<dyn FnOnce() + '_>, BindError> {
+        let plan = self.plan(listeners, admin, &mut Inherited::none())?;
+        Ok(Box::new(move || self.carry_out(plan)))
+    }
+}

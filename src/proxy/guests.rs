@@ -1,0 +1,392 @@
+//! The clients of one listener: how many there are, what each may take, and what a connection and its requests tell each other.
+//!
+//! Pingora bounds every single read but not their sum, nor how many connections there are. Its sessions do not know their
+//! connection; the client's address, which no two living connections of one listener share, brings the two together.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::clock::Clock;
+use crate::config::ConnectionLimits;
+use crate::observe::ListenerMetrics;
+use crate::proxy::head::HeadError;
+use crate::proxy::listener::{goodbye, told};
+
+/// How often a connection that is about to end is looked at.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// Why a connection is not served, or not any longer. The names are the labels of the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// There are too many.
+    Connections,
+    /// There are too many from this address.
+    PerAddress,
+    /// It said no sound PROXY header, or was not trusted to.
+    ProxyProtocol,
+    /// The TLS handshake failed or took too long.
+    Handshake,
+    /// It never sent a request.
+    NoRequest,
+    /// It sent HTTP/2 frames without content.
+    Flood,
+}
+
+impl Refusal {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::PerAddress => "per_address",
+            Self::ProxyProtocol => "proxy_protocol",
+            Self::Handshake => "handshake",
+            Self::NoRequest => "no_request",
+            Self::Flood => "flood",
+        }
+    }
+}
+
+/// How many connections there are. It outlives a change of the listener's settings.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    open: AtomicUsize,
+    by_address: DashMap<IpAddr, usize>,
+}
+
+/// The living connections of one listener.
+#[derive(Debug)]
+pub(super) struct Guests {
+    clock: Arc<dyn Clock>,
+    limits: ConnectionLimits,
+    crowd: Arc<Crowd>,
+    metrics: ListenerMetrics,
+    by_peer: DashMap<SocketAddr, Arc<GuestState>>,
+}
+
+/// A connection that is counted; dropping it ends that.
+#[derive(Debug)]
+pub(super) struct Seat {
+    guests: Arc<Guests>,
+    address: Option<IpAddr>,
+}
+
+/// A living connection; dropping it forgets it.
+#[derive(Debug)]
+pub(super) struct Guest {
+    seat: Seat,
+    peer: SocketAddr,
+    state: Arc<GuestState>,
+}
+
+/// What a connection and its requests tell each other.
+#[derive(Debug)]
+pub(super) struct GuestState {
+    /// The other end: the peer of the socket, or the client that a trusted proxy reports for it.
+    client: SocketAddr,
+    turn: Mutex<Turn>,
+    /// Requests that were answered.
+    finished: AtomicU64,
+    /// Streams that were opened over HTTP/2.
+    opened: AtomicU64,
+    upgraded: AtomicBool,
+    broken: AtomicBool,
+    flooded: AtomicBool,
+    /// Tells the connection to end with the request that comes next.
+    hangup: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Turn {
+    /// Requests that are being answered.
+    busy: usize,
+    /// Those that ever were.
+    begun: u64,
+    /// A head is arriving, against a deadline of its own.
+    reading: bool,
+    /// When the next head must have begun, as long as none has.
+    due: Instant,
+    /// The head that was read last, over HTTP/1.
+    received: Option<Received>,
+}
+
+/// A head, as it was received.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// The target of a sound one.
+    Head(Bytes),
+    /// One that was refused, and what the log will say of it.
+    Refused {
+        /// Why.
+        error: HeadError,
+        /// Its method, or nothing.
+        method: String,
+        /// Its target, or what stands there.
+        target: String,
+    },
+}
+
+/// A request that is being answered; dropping it, also by a panic, ends that.
+#[derive(Debug)]
+pub(super) struct Busy {
+    guests: Arc<Guests>,
+    state: Arc<GuestState>,
+    /// The head, over HTTP/1.
+    pub(super) received: Option<Received>,
+    /// Whether it is the last that the connection may ask.
+    pub(super) last: bool,
+}
+
+impl Guests {
+    pub(super) fn new(
+        clock: Arc<dyn Clock>,
+        limits: ConnectionLimits,
+        crowd: Arc<Crowd>,
+        metrics: ListenerMetrics,
+    ) -> Arc<Self> {
+        Arc::new(Self { clock, limits, crowd, metrics, by_peer: DashMap::new() })
+    }
+
+    pub(super) const fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub(super) const fn limits(&self) -> &ConnectionLimits {
+        &self.limits
+    }
+
+    /// Counts a connection that has come in.
+    ///
+    /// # Errors
+    /// [`Refusal::Connections`].
+    pub(super) fn seat(self: &Arc<Self>) -> Result<Seat, Refusal> {
+        let seat = Seat { guests: Arc::clone(self), address: None };
+        self.metrics.open.inc();
+        // From here on dropping the seat counts it off again.
+        if self.crowd.open.fetch_add(1, Ordering::Relaxed) >= self.limits.connections {
+            return Err(self.refuse(Refusal::Connections));
+        }
+        Ok(seat)
+    }
+
+    /// Counts a refusal.
+    pub(super) fn refuse(&self, refusal: Refusal) -> Refusal {
+        self.metrics.refused(refusal.label());
+        refusal
+    }
+
+    /// A head has arrived on the connection of this peer.
+    pub(super) fn busy(self: &Arc<Self>, peer: SocketAddr) -> Option<Busy> {
+        let state = Arc::clone(&*self.by_peer.get(&peer)?);
+        let (received, last) = {
+            let mut turn = state.turn.lock();
+            turn.busy += 1;
+            turn.begun += 1;
+            turn.reading = false;
+            (turn.received.take(), turn.begun >= self.limits.requests)
+        };
+        if last {
+            state.hangup.send_replace(true);
+        }
+        Some(Busy { guests: Arc::clone(self), state, received, last })
+    }
+}
+
+impl Seat {
+    /// Counts the connection for the client's address.
+    ///
+    /// # Errors
+    /// [`Refusal::PerAddress`].
+    pub(super) fn take(&mut self, address: IpAddr) -> Result<(), Refusal> {
+        let guests = &self.guests;
+        let address = of_one_owner(address);
+        let mut count = guests.crowd.by_address.entry(address).or_default();
+        *count += 1;
+        self.address = Some(address);
+        if *count > guests.limits.per_address {
+            return Err(guests.refuse(Refusal::PerAddress));
+        }
+        Ok(())
+    }
+
+    /// The connection begins to be served. `client` is who is behind `peer`.
+    pub(super) fn admit(self, peer: SocketAddr, client: SocketAddr) -> Guest {
+        let guests = &self.guests;
+        let due = guests.clock.instant() + guests.limits.header_timeout;
+        let state = Arc::new(GuestState {
+            client,
+            turn: Mutex::new(Turn { busy: 0, begun: 0, reading: false, due, received: None }),
+            finished: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
+            upgraded: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            flooded: AtomicBool::new(false),
+            hangup: watch::Sender::new(false),
+        });
+        guests.by_peer.insert(peer, Arc::clone(&state));
+        Guest { seat: self, peer, state }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let crowd = &self.guests.crowd;
+        crowd.open.fetch_sub(1, Ordering::Relaxed);
+        self.guests.metrics.open.dec();
+        if let Some(address) = self.address {
+            if let Some(mut count) = crowd.by_address.get_mut(&address) {
+                *count = count.saturating_sub(1);
+            }
+            crowd.by_address.remove_if(&address, |_, count| *count == 0);
+        }
+    }
+}
+
+/// One customer has a whole /64 of IPv6 addresses, and would otherwise count as many.
+fn of_one_owner(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+        }
+    }
+}
+
+impl Guest {
+    pub(super) const fn state(&self) -> &Arc<GuestState> {
+        &self.state
+    }
+
+    /// Told when the connection must end with the next request.
+    pub(super) fn hangup(&self) -> watch::Receiver<bool> {
+        self.state.hangup.subscribe()
+    }
+
+    /// Returns once the connection has kept us waiting for too long.
+    pub(super) async fn overdue(&self) {
+        while let Some(patience) = self.patience() {
+            sleep(patience).await;
+        }
+        if self.state.turn.lock().begun == 0 {
+            self.seat.guests.refuse(Refusal::NoRequest);
+        }
+    }
+
+    /// Returns once we drain and the connection has nothing left to answer. HTTP/2 waits for the client to agree to the end,
+    /// which one that is dead never does.
+    pub(super) async fn farewell(&self, shutdown: &watch::Receiver<bool>) {
+        told(&mut shutdown.clone()).await;
+        self.state.hangup.send_replace(true);
+        goodbye(shutdown).await;
+        self.done().await;
+    }
+
+    /// Returns once nothing is being answered: a request over HTTP/2 is logged after its connection may have ended.
+    pub(super) async fn done(&self) {
+        while self.state.turn.lock().busy > 0 {
+            sleep(GLANCE).await;
+        }
+    }
+
+    /// How long there is nothing to see to; none when it is overdue.
+    fn patience(&self) -> Option<Duration> {
+        let guests = &self.seat.guests;
+        let now = guests.clock.instant();
+        let turn = self.state.turn.lock();
+        if turn.busy > 0 || turn.reading {
+            // It will have at least this long after the answer.
+            return Some(guests.limits.keepalive_timeout);
+        }
+        let left = turn.due.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let guests = &self.seat.guests;
+        // By now another connection may have the address.
+        guests.by_peer.remove_if(&self.peer, |_, state| Arc::ptr_eq(state, &self.state));
+        if self.state.flooded.load(Ordering::Relaxed) {
+            guests.refuse(Refusal::Flood);
+        }
+        // What the codec refused by itself was opened, and never begun.
+        let opened = self.state.opened.load(Ordering::Relaxed);
+        guests.metrics.early.inc_by(opened.saturating_sub(self.state.turn.lock().begun));
+    }
+}
+
+impl GuestState {
+    /// A head has begun to arrive: whoever reads it sees to it that it comes in time.
+    pub(super) fn begin_head(&self) {
+        self.turn.lock().reading = true;
+    }
+
+    /// A head was read.
+    pub(super) fn receive(&self, received: Received) {
+        let mut turn = self.turn.lock();
+        turn.received = Some(received);
+        turn.reading = true;
+    }
+
+    /// How many requests were answered.
+    pub(super) fn finished(&self) -> u64 {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    /// Whether the connection was given to another protocol.
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Acquire)
+    }
+
+    /// The body of a request broke the grammar.
+    pub(super) fn break_off(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    /// So many streams were opened over HTTP/2 so far.
+    pub(super) fn opened(&self, count: u64) {
+        self.opened.store(count, Ordering::Relaxed);
+    }
+
+    /// It sent too many frames without content.
+    pub(super) fn flooded(&self) {
+        self.flooded.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Busy {
+    /// The other end of its connection.
+    pub(super) fn client(&self) -> SocketAddr {
+        self.state.client
+    }
+
+    /// The connection is given to another protocol now.
+    pub(super) fn upgrade(&self) {
+        self.state.upgraded.store(true, Ordering::Release);
+    }
+
+    /// Whether its body broke the grammar.
+    pub(super) fn is_broken(&self) -> bool {
+        self.state.broken.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let now = self.guests.clock.instant();
+        let mut turn = self.state.turn.lock();
+        turn.busy = turn.busy.saturating_sub(1);
+        turn.due = now + self.guests.limits.keepalive_timeout;
+        self.state.finished.fetch_add(1, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests;

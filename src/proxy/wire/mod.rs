@@ -1,0 +1,227 @@
+//! The bytes of a client's connection, between the socket (or TLS) and Pingora.
+//!
+//! Over HTTP/1 they are cut into messages by [`http1`], over HTTP/2 their frames are counted by [`frames`]. Writes are
+//! gathered until they are flushed, so that a head and a small body leave as one packet. What a message means is decided
+//! elsewhere.
+
+mod chunks;
+mod frames;
+mod http1;
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf as _, BytesMut};
+use pingora::protocols::tls::SslDigest;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+use crate::proxy::guests::GuestState;
+use crate::proxy::head::HeadBounds;
+use crate::proxy::wire::frames::Frames;
+use crate::proxy::wire::http1::Http1;
+
+/// Writes that are gathered, in bytes; what is larger goes out at once.
+const GATHERED: usize = 4 * 1024;
+/// How long a connection that ends with unread bytes of the client is read on, so that the answer is not lost to a reset
+/// (RFC 9112 section 9.6).
+const LINGER_TIME: Duration = Duration::from_secs(1);
+/// And how many bytes of them.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// What is spoken on a connection.
+#[derive(Debug)]
+pub(super) enum Spoken {
+    /// HTTP/1, cut into messages.
+    Http1(Box<Http1>),
+    /// HTTP/2, counted.
+    Http2(Box<Frames>, Arc<dyn Clock>),
+    /// Whatever; nobody looks.
+    Anything,
+}
+
+impl Spoken {
+    pub(super) fn http1(bounds: HeadBounds) -> Self {
+        Self::Http1(Box::new(Http1::new(bounds)))
+    }
+
+    pub(super) fn http2(clock: Arc<dyn Clock>) -> Self {
+        Self::Http2(Box::new(Frames::new(clock.instant())), clock)
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Wire<S> {
+    io: S,
+    /// The number of the socket, which tells it from every other living one.
+    id: UniqueIDType,
+    digest: Arc<SocketDigest>,
+    guest: Arc<GuestState>,
+    spoken: Spoken,
+    /// Written, and not sent yet.
+    gathered: BytesMut,
+}
+
+impl<S> Wire<S> {
+    pub(super) fn new(
+        io: S,
+        id: UniqueIDType,
+        peer: SocketAddr,
+        guest: Arc<GuestState>,
+        spoken: Spoken,
+    ) -> Self {
+        let digest = SocketDigest::from_raw_fd(id);
+        // Asked for later, it would be unknown if the client had gone by then.
+        let _known = digest.peer_addr.set(Some(peer.into()));
+        Self { io, id, digest: Arc::new(digest), guest, spoken, gathered: BytesMut::new() }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Wire<S> {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            let sent = ready!(Pin::new(&mut self.io).poll_write(cx, &self.gathered))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.gathered.advance(sent);
+        }
+        // An idle connection keeps no memory for it.
+        self.gathered = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match &mut this.spoken {
+            Spoken::Anything => Pin::new(&mut this.io).poll_read(cx, out),
+            Spoken::Http1(http1) => http1.poll_read(&mut this.io, &this.guest, cx, out),
+            Spoken::Http2(frames, clock) => {
+                let before = out.filled().len();
+                ready!(Pin::new(&mut this.io).poll_read(cx, out))?;
+                let came = out.filled().get(before..).unwrap_or_default();
+                let counted = frames.received(came, || clock.instant());
+                this.guest.opened(frames.opened());
+                Poll::Ready(counted.map_err(|flood| {
+                    out.set_filled(before);
+                    this.guest.flooded();
+                    io::Error::new(io::ErrorKind::InvalidData, flood)
+                }))
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.gathered.len().saturating_add(bytes.len()) > GATHERED {
+            ready!(this.poll_send(cx))?;
+        }
+        let written = if bytes.len() > GATHERED {
+            ready!(Pin::new(&mut this.io).poll_write(cx, bytes))?
+        } else {
+            this.gathered.extend_from_slice(bytes);
+            bytes.len()
+        };
+        if let Spoken::Http2(frames, _) = &mut this.spoken {
+            frames.sent(written);
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        Pin::new(&mut this.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        Pin::new(&mut this.io).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Shutdown for Wire<S> {
+    async fn shutdown(&mut self) {
+        if AsyncWriteExt::shutdown(self).await.is_err() {
+            return;
+        }
+        if matches!(&self.spoken, Spoken::Http1(http1) if http1.has_unread()) {
+            let mut thrown = 0;
+            let mut room = [0; 4096];
+            let reading = async {
+                while let Ok(count) = self.io.read(&mut room).await
+                    && count > 0
+                    && thrown < LINGER_BYTES
+                {
+                    thrown += count;
+                }
+            };
+            // Whichever comes first, the connection has had its chance.
+            drop(timeout(LINGER_TIME, reading).await);
+        }
+    }
+}
+
+impl<S> UniqueID for Wire<S> {
+    fn id(&self) -> UniqueIDType {
+        self.id
+    }
+}
+
+impl<S> Ssl for Wire<S> {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        None
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        match self.spoken {
+            Spoken::Http2(..) => Some(ALPN::H2),
+            Spoken::Http1(_) | Spoken::Anything => None,
+        }
+    }
+}
+
+impl<S> GetTimingDigest for Wire<S> {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl<S> GetProxyDigest for Wire<S> {
+    fn get_proxy_digest(&self) -> Option<Arc<pingora::protocols::raw_connect::ProxyDigest>> {
+        None
+    }
+}
+
+impl<S> GetSocketDigest for Wire<S> {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(Arc::clone(&self.digest))
+    }
+}
+
+impl<S> Peek for Wire<S> {}
