@@ -28,6 +28,7 @@ pub enum Reason {
     StateUnavailable,
     Throttled,
     PlaintextRefused,
+    ClientCertificate,
     UpstreamUnreachable,
     UpstreamTimeout,
     InternalError,
@@ -35,7 +36,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for the metrics to start at zero and for the documentation test.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::NoToken,
         Self::MalformedToken,
         Self::BadSignature,
@@ -56,6 +57,7 @@ impl Reason {
         Self::StateUnavailable,
         Self::Throttled,
         Self::PlaintextRefused,
+        Self::ClientCertificate,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
         Self::InternalError,
@@ -85,6 +87,7 @@ impl Reason {
             Self::StateUnavailable => "state_unavailable",
             Self::Throttled => "throttled",
             Self::PlaintextRefused => "plaintext_refused",
+            Self::ClientCertificate => "client_certificate",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::InternalError => "internal_error",
@@ -125,6 +128,9 @@ impl Reason {
             }
             Self::Throttled => "too many logins are waiting",
             Self::PlaintextRefused => "credentials are not taken over plain HTTP on this listener",
+            Self::ClientCertificate => {
+                "the route needs a client certificate with a name that it lists, and none came"
+            }
             Self::UpstreamUnreachable => "the upstream refused the connection or broke it",
             Self::UpstreamTimeout => "the upstream did not answer in time",
             Self::InternalError => "portcullis itself failed; the request was not forwarded",

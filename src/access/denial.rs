@@ -27,6 +27,8 @@ pub enum Refusal {
     Method(MethodSet),
     /// Credentials over plain HTTP where nobody vouches for the wire.
     Plaintext,
+    /// The route needs a certificate of the client, with a name that it names, and there is none that counts.
+    Certificate,
     /// The route needs a bearer token and there is none.
     NoToken,
     /// More than one `Authorization` field, or one that is no credential by its grammar.
@@ -111,6 +113,7 @@ impl Denial {
             Refusal::NoRoute => Reason::NoRoute,
             Refusal::Method(_) => Reason::MethodNotAllowed,
             Refusal::Plaintext => Reason::PlaintextRefused,
+            Refusal::Certificate => Reason::ClientCertificate,
             Refusal::NoToken => Reason::NoToken,
             Refusal::MalformedCredential => Reason::MalformedToken,
             Refusal::Token(reason) => *reason,
@@ -132,6 +135,8 @@ impl Denial {
                     .with(ALLOW, allow.unwrap_or(HeaderValue::from_static("")))
             }
             Refusal::Plaintext => plain(StatusCode::FORBIDDEN, "https_required"),
+            // No token would help, so none is asked for.
+            Refusal::Certificate => plain(StatusCode::FORBIDDEN, "client_certificate_required"),
             // RFC 6750 section 3.1: no error code when no credential was offered.
             Refusal::NoToken => {
                 challenge(StatusCode::UNAUTHORIZED, "unauthorized", REALM.to_owned())
@@ -224,6 +229,11 @@ mod tests {
     fn c4_a_malformed_credential_is_400_invalid_request() {
         let expected = "Bearer realm=\"portcullis\", error=\"invalid_request\"";
         assert_eq!(heard(Refusal::MalformedCredential), (400, expected.to_owned()));
+    }
+
+    #[test]
+    fn a_missing_certificate_asks_for_no_token() {
+        assert_eq!(heard(Refusal::Certificate), (403, String::new()));
     }
 
     #[test]

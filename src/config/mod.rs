@@ -20,8 +20,8 @@ mod words;
 use std::path::Path;
 
 pub use model::{
-    Config, ConnectionLimits, Endpoints, Expectation, KeyFolder, Listener, Login, Persona,
-    PolicyTest, StateConfig, TlsIdentity, Tokens,
+    ClientAuthorities, Config, ConnectionLimits, Endpoints, Expectation, KeyFolder, Listener,
+    Login, Persona, PolicyTest, StateConfig, Tls, TlsIdentity, Tokens,
 };
 pub use problem::Problem;
 pub use sources::{SourceFile, Sources, SystemSources};

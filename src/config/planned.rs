@@ -6,7 +6,6 @@ use super::place::Place;
 /// Places, with `[]` for any item of a list and `*` for any key.
 const PLANNED: &[&str] = &[
     "listeners[].redirect_to_https",
-    "listeners[].tls.client_ca",
     "clients[].issuers",
     "upstreams.*.health",
     "upstreams.*.tls",
