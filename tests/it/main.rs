@@ -86,6 +86,9 @@ mod key_rotation;
 // TLS, and HTTP/2 in it.
 #[cfg(feature = "proxy")]
 mod tls;
+// Certificates of clients.
+#[cfg(feature = "proxy")]
+mod client_certificates;
 // Tunnels.
 #[cfg(feature = "proxy")]
 mod websocket;
