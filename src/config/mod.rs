@@ -12,7 +12,6 @@ mod place;
 mod planned;
 mod problem;
 mod raw;
-mod raw_limits;
 mod raw_tls;
 mod shape;
 mod sources;
@@ -22,8 +21,8 @@ mod words;
 use std::path::Path;
 
 pub use model::{
-    Config, ConnectionLimits, Endpoints, Expectation, KeyFolder, Listener, Login, Persona,
-    PolicyTest, StateConfig, TlsIdentity, Tokens,
+    ClientAuthorities, Config, ConnectionLimits, Endpoints, Expectation, KeyFolder, Listener,
+    Login, Persona, PolicyTest, StateConfig, Tls, TlsIdentity, Tokens,
 };
 pub use problem::Problem;
 pub use sources::{SourceFile, Sources, SystemSources};
