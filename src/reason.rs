@@ -30,6 +30,7 @@ pub enum Reason {
     Throttled,
     PlaintextRefused,
     Redirected,
+    ClientCertificate,
     UpstreamUnreachable,
     UpstreamTimeout,
     InternalError,
@@ -37,7 +38,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for the metrics to start at zero and for the documentation test.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::NoToken,
         Self::MalformedToken,
         Self::BadSignature,
@@ -60,6 +61,7 @@ impl Reason {
         Self::Throttled,
         Self::PlaintextRefused,
         Self::Redirected,
+        Self::ClientCertificate,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
         Self::InternalError,
@@ -91,6 +93,7 @@ impl Reason {
             Self::Throttled => "throttled",
             Self::PlaintextRefused => "plaintext_refused",
             Self::Redirected => "redirected",
+            Self::ClientCertificate => "client_certificate",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::InternalError => "internal_error",
@@ -133,6 +136,9 @@ impl Reason {
             Self::Throttled => "too many logins are waiting",
             Self::PlaintextRefused => "credentials are not taken over plain HTTP on this listener",
             Self::Redirected => "the listener sends everybody to https",
+            Self::ClientCertificate => {
+                "the route needs a client certificate with a name that it lists, and none came"
+            }
             Self::UpstreamUnreachable => "the upstream refused the connection or broke it",
             Self::UpstreamTimeout => "the upstream did not answer in time",
             Self::InternalError => "portcullis itself failed; the request was not forwarded",

@@ -29,6 +29,8 @@ pub enum Refusal {
     Plaintext,
     /// It came over plain HTTP and is sent to this https URL.
     Redirect(String),
+    /// The route needs a certificate of the client, with a name that it names, and there is none that counts.
+    Certificate,
     /// The route needs a bearer token and there is none.
     NoToken,
     /// More than one `Authorization` field, or one that is no credential by its grammar.
@@ -116,6 +118,7 @@ impl Denial {
             Refusal::Method(_) => Reason::MethodNotAllowed,
             Refusal::Plaintext => Reason::PlaintextRefused,
             Refusal::Redirect(_) => Reason::Redirected,
+            Refusal::Certificate => Reason::ClientCertificate,
             Refusal::NoToken => Reason::NoToken,
             Refusal::MalformedCredential => Reason::MalformedToken,
             Refusal::Token(reason) => *reason,
@@ -145,6 +148,8 @@ impl Denial {
                 }
                 Err(_) => plain(StatusCode::FORBIDDEN, "https_required"),
             },
+            // No token would help, so none is asked for.
+            Refusal::Certificate => plain(StatusCode::FORBIDDEN, "client_certificate_required"),
             // RFC 6750 section 3.1: no error code when no credential was offered.
             Refusal::NoToken => {
                 challenge(StatusCode::UNAUTHORIZED, "unauthorized", REALM.to_owned())
@@ -238,6 +243,11 @@ mod tests {
     fn c4_a_malformed_credential_is_400_invalid_request() {
         let expected = "Bearer realm=\"portcullis\", error=\"invalid_request\"";
         assert_eq!(heard(Refusal::MalformedCredential), (400, expected.to_owned()));
+    }
+
+    #[test]
+    fn a_missing_certificate_asks_for_no_token() {
+        assert_eq!(heard(Refusal::Certificate), (403, String::new()));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::access::certificate::ClientCertificate;
 use crate::access::edits::HeaderEdits;
 use crate::oauth::client::ClientId;
 use crate::oauth::subject::Subject;
@@ -20,6 +21,8 @@ pub struct Permit {
     pub(crate) token: Option<Arc<VerifiedToken>>,
     /// Set when the verification was made anew: what `Gateway::remember` files.
     pub(crate) fresh: Option<TokenDigest>,
+    /// The client's certificate, where the route needs one.
+    pub(crate) certificate: Option<Arc<ClientCertificate>>,
     pub(crate) target: String,
     pub(crate) host: String,
     pub(crate) edits: HeaderEdits,

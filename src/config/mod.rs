@@ -13,7 +13,6 @@ mod place;
 mod planned;
 mod problem;
 mod raw;
-mod raw_limits;
 mod raw_tls;
 mod shape;
 mod sources;
@@ -24,8 +23,8 @@ use std::path::Path;
 
 pub use files::Files;
 pub use model::{
-    Config, ConnectionLimits, Endpoints, Expectation, KeyFolder, Listener, Login, Operation,
-    Persona, PolicyTest, StateConfig, TlsIdentity, Tokens,
+    ClientAuthorities, Config, ConnectionLimits, Endpoints, Expectation, KeyFolder, Listener,
+    Login, Operation, Persona, PolicyTest, StateConfig, Tls, TlsIdentity, Tokens,
 };
 pub use problem::Problem;
 pub use sources::{SourceFile, Sources, SystemSources};

@@ -5,7 +5,6 @@ use super::place::Place;
 
 /// Places, with `[]` for any item of a list and `*` for any key.
 const PLANNED: &[&str] = &[
-    "listeners[].tls.client_ca",
     "clients[].issuers",
     "upstreams.*.health",
     "routes[].report",

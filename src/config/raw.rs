@@ -8,10 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-pub(super) use super::words::{Duration, RawLimit, RawScopes, Size, Word};
-
-pub(super) use super::raw_limits::RawConnectionLimits;
 pub(super) use super::raw_tls::{RawHsts, RawUpstreamTls};
+pub(super) use super::words::{Duration, RawLimit, RawScopes, Size, Word};
 
 /// A list; an item that was refused is `None`.
 pub(super) type List<T> = Vec<Option<T>>;
@@ -24,13 +22,17 @@ macro_rules! section {
         $(#[$doc])*
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields, expecting = "a map")]
-        pub(super) struct $name {
-            $($(#[$field_doc])* pub(super) $field: Option<$kind>,)*
+        pub(in crate::config) struct $name {
+            $($(#[$field_doc])* pub(in crate::config) $field: Option<$kind>,)*
         }
     };
 }
 
 pub(super) use section;
+
+mod listeners;
+
+pub(super) use listeners::*;
 
 section! {
     /// The whole file.
@@ -81,38 +83,6 @@ section! {
     RawReload {
         /// How often the files are looked at, and read again when they have changed; or `off`. Default: `off`.
         watch: Duration,
-    }
-}
-
-section! {
-    /// One listening socket.
-    RawListener {
-        /// `IP:PORT`.
-        address: String,
-        /// Terminates TLS here.
-        tls: RawTls,
-        /// A trusted proxy in front terminates TLS, and says so with `X-Forwarded-Proto: https`. Default: false.
-        behind_tls: bool,
-        /// Takes passwords and tokens over plain HTTP from anywhere. Default: false.
-        insecure_plaintext: bool,
-        /// Sends GET and HEAD to https, on hosts that this file names, and refuses everything else. Default: false.
-        redirect_to_https: bool,
-        /// A trusted proxy in front begins each connection with a PROXY header, version 1 or 2. Default: false.
-        proxy_protocol: bool,
-        /// What one client may take.
-        limits: RawConnectionLimits,
-    }
-}
-
-section! {
-    /// The server's certificate.
-    RawTls {
-        /// PEM file, the leaf first.
-        certificate: String,
-        /// PEM file, readable by its owner and group only.
-        private_key: String,
-        /// Tells browsers to come over https only. Default: they are told nothing.
-        hsts: RawHsts,
     }
 }
 
@@ -445,6 +415,9 @@ section! {
         issuers: List<String>,
         /// The most that it takes. Default: as much as comes.
         limits: RawRouteLimits,
+        /// Names of client certificates, one of which is needed besides everything else: `dns:…`, `uri:…`, `email:…`, `cn:…`.
+        /// Default: none is needed.
+        client_certificate: List<String>,
     }
 }
 
@@ -467,6 +440,8 @@ section! {
         user: String,
         /// As somebody whose token carries these.
         scopes: List<String>,
+        /// With a client certificate of this name: `dns:…`, `uri:…`, `email:…`, `cn:…`.
+        certificate: String,
         /// `allow`, or the status of the refusal.
         expect: Word,
     }

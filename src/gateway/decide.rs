@@ -80,10 +80,14 @@ impl Gateway {
         }
     }
 
-    /// Whether the token that let a request pass still holds: not over, not revoked, its user and client still there. For
-    /// tunnels, which go on long after the decision. Scopes are not asked again.
+    /// Whether what let a request pass still holds: the certificate, where the route needs one, is not over; the token is not
+    /// over, not revoked, its user and client still there. For tunnels, which go on long after the decision. Scopes are not
+    /// asked again.
     #[must_use]
     pub fn still_holds(&self, permit: &Permit, now: Timestamp) -> bool {
+        if permit.certificate.as_ref().is_some_and(|certificate| !certificate.holds(now)) {
+            return false;
+        }
         let Some(token) = &permit.token else { return true };
         let known = |mirror: &Arc<Mirror>| mirror.is_usable() && !mirror.is_revoked(token);
         now < token.expires_at()
@@ -111,6 +115,7 @@ impl Gateway {
         }
         let path = target.path().map_err(|_| Denial::new(Refusal::BadPath))?;
         let route = self.find(&target, &path, head.method)?;
+        check_certificate(&route, head.connection, now)?;
         let holder = match route.rule {
             AccessRule::Public => None,
             AccessRule::Optional | AccessRule::Required(_) => self
@@ -360,7 +365,9 @@ impl Gateway {
             Some(Holder { token, fresh, .. }) => (Some(token), fresh),
             None => (None, None),
         };
-        Permit { route, token, fresh, target: forwarded, host: target.host.to_string(), edits }
+        let certificate = route.certificate.as_ref().and(head.connection.certificate.clone());
+        let host = target.host.to_string();
+        Permit { route, token, fresh, certificate, target: forwarded, host, edits }
     }
 }
 
@@ -379,6 +386,22 @@ fn check_length(route: &Route, holder: Option<&Holder>, headers: &HeaderMap) -> 
         Some(holder) => denial.of(&holder.token, holder.fresh.is_none()),
         None => denial,
     })
+}
+
+/// Whether the connection has the certificate that the route needs. Asked of every route in one place, before its rule is
+/// looked at, so that no rule can forget it; and before any token, so that whoever lacks the certificate learns nothing about
+/// a token that may be stolen.
+fn check_certificate(
+    route: &Arc<Route>,
+    connection: &Connection,
+    now: Timestamp,
+) -> Result<(), Denial> {
+    let Some(rule) = &route.certificate else { return Ok(()) };
+    let counts = connection
+        .certificate
+        .as_ref()
+        .is_some_and(|certificate| certificate.holds(now) && rule.admits(certificate.names()));
+    if counts { Ok(()) } else { Err(Denial::new(Refusal::Certificate).on(&route.id)) }
 }
 
 fn refused(error: TargetError) -> Denial {

@@ -13,7 +13,7 @@ use std::{fmt, io};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use crate::config::{self, Config, Files, Listener, Operation, Problem, Sources, StateConfig};
+use crate::config::{self, Config, Files, Listener, Operation, Problem, Sources, StateConfig, Tls};
 use crate::gateway::rehearsal::{self, TestFailure};
 use crate::gateway::{Gateway, Shared};
 
@@ -101,11 +101,12 @@ impl Live {
         shared: Arc<Shared>,
     ) -> Result<Self, Rejected> {
         let state = config.state.clone();
-        let (limits, operation) = (config.login.limits, config.operation);
+        let (limits, listeners) = (config.login.limits, config.listeners.clone());
+        let operation = ArcSwap::from_pointee(config.operation);
         let files = Mutex::new(config.files.clone());
         let gateway = build(config, &shared, 0)?;
         shared.throttle.set_limits(limits);
-        come_into_force(&gateway);
+        come_into_force(&gateway, &listeners);
         Ok(Self {
             file: file.to_owned(),
             sources,
@@ -114,7 +115,7 @@ impl Live {
             generations: AtomicU64::new(1),
             state,
             sockets: OnceLock::new(),
-            operation: ArcSwap::from_pointee(operation),
+            operation,
             files,
         })
     }
@@ -179,7 +180,7 @@ impl Live {
             None => None,
         };
         self.shared.throttle.set_limits(limits);
-        come_into_force(&gateway);
+        come_into_force(&gateway, &listeners);
         self.operation.store(Arc::new(operation));
         self.current.store(Arc::new(gateway));
         // After the swap: whoever comes in through a new listener is judged by the snapshot that it belongs to.
@@ -191,13 +192,19 @@ impl Live {
 }
 
 /// Tells what outlives the snapshots about the one that is about to be theirs.
-fn come_into_force(gateway: &Gateway) {
+fn come_into_force(gateway: &Gateway, listeners: &[Listener]) {
     gateway.shared().issuer_keys.install(gateway.issuers().keys().cloned());
     let metrics = &gateway.shared().metrics;
     metrics.forget_key_expiries();
     for key in gateway.keys().iter() {
         if let Some(until) = key.until() {
             metrics.set_key_expiry(key.id(), until);
+        }
+    }
+    metrics.forget_certificate_expiries();
+    for Listener { address, tls, .. } in listeners {
+        for (file, at) in tls.iter().flat_map(Tls::expiries) {
+            metrics.set_certificate_expiry(&address.to_string(), file, at);
         }
     }
 }

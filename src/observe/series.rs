@@ -152,12 +152,11 @@ impl Series {
                 "HTTP/2 requests that broke the protocol and were refused before they were judged.",
                 &["listener"],
             )?,
-            certificate_expiry: gauges(
-                own,
-                "certificate_expiry_timestamp_seconds",
-                "When a listener's certificate expires, in seconds since the epoch.",
-                "listener",
-            )?,
+            certificate_expiry: {
+                let help = "When a certificate of a listener expires, in seconds since the epoch.";
+                let opts = Opts::new(named("certificate_expiry_timestamp_seconds"), help);
+                register(own, IntGaugeVec::new(opts, &["listener", "name"])?)?
+            },
             key_expiry: gauges(
                 own,
                 "key_expiry_timestamp_seconds",

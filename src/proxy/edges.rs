@@ -190,8 +190,8 @@ impl Edges {
         for settings in listeners {
             let address = settings.address;
             let failed = |cause| BindError { address, cause };
-            let tls = settings.tls.as_ref().map(tls::server_config).transpose();
-            let tls = tls.map_err(|error| failed(io::Error::other(error)))?;
+            let tls = settings.tls.as_ref().map(|own| tls::server_config(own, &self.shared.clock));
+            let tls = tls.transpose().map_err(|error| failed(io::Error::other(error)))?;
             let socket = match open.edges.iter().find(|edge| edge.settings.address == address) {
                 // Port 0 asks for a free one, each time another, but not again at a reload.
                 Some(edge) => Arc::clone(&edge.socket),
@@ -255,7 +255,6 @@ impl Edges {
                     self.start(&mut open.tasks, settings, socket, tls, crowd.unwrap_or_default())
                 }
             };
-            self.note_certificate(&edge.settings);
             open.edges.push(edge);
         }
         for edge in before {
@@ -274,13 +273,6 @@ impl Edges {
                 let admin = self.start_admin(&mut open.operators, configured, socket);
                 open.admin = Some(admin);
             }
-        }
-    }
-
-    fn note_certificate(&self, settings: &Listener) {
-        if let Some(identity) = &settings.tls {
-            let name = settings.address.to_string();
-            self.shared.metrics.set_certificate_expiry(&name, identity.not_after);
         }
     }
 

@@ -14,7 +14,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use crate::access::connection::{Connection, Transport};
+use crate::access::connection::Transport;
 use crate::answer::Answer;
 use crate::endpoints::client_request::MAX_BODY_BYTES;
 use crate::endpoints::{Endpoint, EndpointRequest};
@@ -53,8 +53,7 @@ impl EdgeProxy {
             .map_err(|_| upstream::internal("no randomness"))?;
         let busy = exchange.busy.as_mut();
         let busy = busy.ok_or_else(|| upstream::internal("a client without a connection"))?;
-        let (peer, received) = (busy.client(), busy.received.take());
-        let connection = Connection { peer, transport: self.transport };
+        let (connection, received) = (busy.connection(self.transport), busy.received.take());
         let request = session.req_header();
         exchange.client = Some(exchange.gateway.client_address(&connection, &request.headers));
         // The bytes as received: Pingora's own view of a target leaves some of them out.

@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::access::certificate::ClientCertificate;
+use crate::access::connection::{Connection, Transport};
 use crate::clock::Clock;
 use crate::config::ConnectionLimits;
 use crate::observe::ListenerMetrics;
@@ -90,6 +92,8 @@ pub(super) struct Guest {
 pub(super) struct GuestState {
     /// The other end: the peer of the socket, or the client that a trusted proxy reports for it.
     client: SocketAddr,
+    /// What the client proved in the handshake.
+    certificate: Option<Arc<ClientCertificate>>,
     turn: Mutex<Turn>,
     /// Requests that were answered.
     finished: AtomicU64,
@@ -216,11 +220,17 @@ impl Seat {
     }
 
     /// The connection begins to be served. `client` is who is behind `peer`.
-    pub(super) fn admit(self, peer: SocketAddr, client: SocketAddr) -> Guest {
+    pub(super) fn admit(
+        self,
+        peer: SocketAddr,
+        client: SocketAddr,
+        certificate: Option<Arc<ClientCertificate>>,
+    ) -> Guest {
         let guests = &self.guests;
         let due = guests.clock.instant() + guests.limits.header_timeout;
         let state = Arc::new(GuestState {
             client,
+            certificate,
             turn: Mutex::new(Turn { busy: 0, begun: 0, reading: false, due, received: None }),
             finished: AtomicU64::new(0),
             opened: AtomicU64::new(0),
@@ -362,9 +372,10 @@ impl GuestState {
 }
 
 impl Busy {
-    /// The other end of its connection.
-    pub(super) fn client(&self) -> SocketAddr {
-        self.state.client
+    /// Its connection, over what the listener speaks.
+    pub(super) fn connection(&self, transport: Transport) -> Connection {
+        let certificate = self.state.certificate.clone();
+        Connection { peer: self.state.client, transport, certificate }
     }
 
     /// The connection is given to another protocol now.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::route::certificate::CertificateRule;
 use crate::route::host::HostPattern;
 use crate::route::method::MethodSet;
 use crate::route::pattern::{PathPattern, Segment};
@@ -30,6 +31,8 @@ pub struct Route {
     pub rule: AccessRule,
     /// Whose tokens it believes.
     pub believed: Believed,
+    /// Whose certificates it lets through, whatever else it demands; with none, also who has no certificate.
+    pub certificate: Option<CertificateRule>,
     /// Where it leads.
     pub upstream: Arc<Upstream>,
     /// The longest body of a request, in bytes; none when it takes as much as comes.
@@ -227,6 +230,7 @@ pub(crate) mod tests {
             methods,
             rule,
             believed: Believed::default(),
+            certificate: None,
             upstream: Arc::new(Upstream::new("app", vec![], timeouts, PathAllowances::default())),
             body_limit: None,
         }

@@ -125,6 +125,9 @@ mod https_only;
 // TLS to the application.
 #[cfg(feature = "proxy")]
 mod upstream_tls;
+// Certificates of clients.
+#[cfg(feature = "proxy")]
+mod client_certificates;
 // Tunnels.
 #[cfg(feature = "proxy")]
 mod websocket;

@@ -105,7 +105,7 @@ fn no_private_key_is_shipped() {
 fn the_full_example_and_the_readme_name_every_key() {
     let (readme, example) =
         (shipped("README.md"), shipped("conf/portcullis.yaml") + &shipped("conf/users.yaml"));
-    let raw = ["raw.rs", "raw_limits.rs", "raw_tls.rs"];
+    let raw = ["raw.rs", "raw/listeners.rs", "raw_tls.rs"];
     let raw = raw.map(|name| shipped(&format!("src/config/{name}"))).concat();
     let fields = raw.lines().filter(|line| line.starts_with("        ")).filter_map(|line| {
         let name = line.trim().strip_prefix("r#").unwrap_or(line.trim()).split_once(": ")?.0;
@@ -132,9 +132,10 @@ fn the_full_example_and_the_readme_name_every_key() {
 fn the_readme_explains_every_reason_in_its_words() {
     let readme = shipped("README.md");
     for reason in Reason::ALL {
-        let row = readme.lines().find(|line| line.starts_with(&format!("| `{}` |", reason.id())));
-        let row = row.unwrap_or_else(|| panic!("README.md lacks `{reason}`"));
-        assert!(row.ends_with(&format!("| {} |", reason.explanation())), "{row}");
+        // A key of a route may have the name of a reason.
+        let row = format!("| `{}` | {} |", reason.id(), reason.explanation());
+        let mut cells = readme.lines().filter(|line| line.starts_with(&format!("| `{reason}` |")));
+        assert!(cells.any(|line| line.starts_with("| `") && line.ends_with(&row[row.rfind("` |").unwrap() + 2..])), "README.md lacks {row}");
     }
 }
 

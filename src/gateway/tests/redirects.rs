@@ -13,7 +13,8 @@ const ROUTES: &str = r"
 /// What a request comes to on that listener: a status and a reason, and where it is sent.
 fn asked(gateway: &Gateway, method: &Method, host: &str, target: &str) -> String {
     let transport = Transport::Plain(PlainRule::Redirect);
-    let connection = Connection { peer: "203.0.113.9:1".parse().unwrap(), transport };
+    let connection =
+        Connection { peer: "203.0.113.9:1".parse().unwrap(), transport, certificate: None };
     let mut ask = Ask { connection, ..Ask::new(gateway) };
     ask.headers.insert(HOST, host.parse().unwrap());
     ask.headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer a, b"));

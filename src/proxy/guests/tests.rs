@@ -36,7 +36,7 @@ fn a_connection_has_so_long_for_each_head_and_any_time_for_the_answer() {
     let guests = guests(Arc::clone(&clock) as _, |_| {});
     let keepalive = guests.limits.keepalive_timeout;
     let pass = |time: Duration| *clock.1.lock() += time;
-    let guest = guests.seat().unwrap().admit(peer(1), peer(1));
+    let guest = guests.seat().unwrap().admit(peer(1), peer(1), None);
     pass(guests.limits.header_timeout - Duration::from_secs(1));
     assert_eq!(guest.patience(), Some(Duration::from_secs(1)));
     let request = guests.busy(peer(1)).unwrap();
@@ -57,10 +57,10 @@ fn a_connection_has_so_long_for_each_head_and_any_time_for_the_answer() {
 fn a_connection_that_never_asks_is_overdue_and_an_address_can_return() {
     let clock = Arc::new(Hand::default());
     let guests = guests(Arc::clone(&clock) as _, |_| {});
-    let first = guests.seat().unwrap().admit(peer(1), peer(1));
+    let first = guests.seat().unwrap().admit(peer(1), peer(1), None);
     *clock.1.lock() += guests.limits.header_timeout;
     assert_eq!(first.patience(), None);
-    let second = guests.seat().unwrap().admit(peer(1), peer(1));
+    let second = guests.seat().unwrap().admit(peer(1), peer(1), None);
     drop(first);
     assert!(guests.busy(peer(1)).is_some());
     assert!(second.patience().is_some());
@@ -94,7 +94,7 @@ fn connections_are_limited_in_all_and_from_one_address() {
 #[test]
 fn a_connection_ends_after_so_many_requests() {
     let guests = guests(Arc::new(SystemClock), |limits| limits.requests = 2);
-    let guest = guests.seat().unwrap().admit(peer(1), peer(1));
+    let guest = guests.seat().unwrap().admit(peer(1), peer(1), None);
     assert!(!guests.busy(peer(1)).unwrap().last && !*guest.hangup().borrow());
     assert!(guests.busy(peer(1)).unwrap().last && *guest.hangup().borrow());
 }
@@ -106,7 +106,7 @@ fn a_panic_leaves_no_count_wrong() {
         let request = scope.spawn(|| {
             let mut seat = guests.seat().unwrap();
             seat.take(peer(1).ip()).unwrap();
-            let _guest = seat.admit(peer(1), peer(1));
+            let _guest = seat.admit(peer(1), peer(1), None);
             let _busy = guests.busy(peer(1)).unwrap();
             std::panic::resume_unwind(Box::new(()));
         });
@@ -121,7 +121,7 @@ fn a_panic_leaves_no_count_wrong() {
 #[tokio::test(start_paused = true)]
 async fn j10_a_drain_waits_for_answers_and_hardly_for_anything_else() {
     let guests = guests(Arc::new(SystemClock), |_| {});
-    let guest = guests.seat().unwrap().admit(peer(1), peer(1));
+    let guest = guests.seat().unwrap().admit(peer(1), peer(1), None);
     let (stop, stopping) = watch::channel(false);
     let patience = Duration::from_secs(60);
     assert!(timeout(patience, guest.farewell(&stopping)).await.is_err(), "nobody said stop");

@@ -212,11 +212,9 @@ impl EdgeBuilder {
         let shared = Arc::new(shared);
         let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));
         let live = Arc::new(live.unwrap_or_else(|rejected| panic!("{rejected}")));
-        let server =
-            Server::bind(Arc::clone(&live), shared, &listeners, admin, &mut Inherited::none())
-                .unwrap();
-        let address = server.addresses()[0];
-        let admin = server.admin_address();
+        let server = Server::bind(live.clone(), shared, &listeners, admin, &mut Inherited::none());
+        let server = server.unwrap();
+        let (address, admin) = (server.addresses()[0], server.admin_address());
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(server.run(stopping));
         Edge {
@@ -386,6 +384,11 @@ impl Edge {
         self.live.shared().state.as_ref().unwrap().store()
     }
 
+    /// Reads its file again.
+    pub(crate) fn reload(&self) {
+        self.live.reload().unwrap_or_else(|rejected| panic!("{rejected}"));
+    }
+
     /// Disables bob and reloads.
     pub(crate) fn disable_bob(&self) {
         self.change_users("name: bob,", "name: bob, disabled: true,");
@@ -396,7 +399,7 @@ impl Edge {
         let users = users("");
         assert!(users.contains(from), "{from}");
         write(self.files.path(), "users.yaml", users.replacen(from, to, 1).as_bytes());
-        self.live.reload().unwrap_or_else(|rejected| panic!("{rejected}"));
+        self.reload();
     }
 
     /// Logs a user in for everything that the user may have, and returns both tokens.

@@ -2,6 +2,7 @@
 //! this process on free ports, with a clock that moves only when told; and the built binary, for what only a process shows.
 
 pub(crate) mod captured;
+pub(crate) mod certs;
 pub(crate) mod client;
 pub(crate) mod database_users;
 pub(crate) mod frames;
