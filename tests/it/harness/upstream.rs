@@ -228,11 +228,7 @@ async fn converse(mut stream: TcpStream, connection: usize, behaviour: Behaviour
             }
             _ if stream.write_all(&answer).await.is_err() => return,
             Behaviour::SaysAndCloses(_) | Behaviour::Scripted(_) => return,
-            Behaviour::Pours(length) => {
-                if pour(&mut stream, length, &log).await.is_err() {
-                    return;
-                }
-            }
+            Behaviour::Pours(length) if pour(&mut stream, length, &log).await.is_err() => return,
             _ => {}
         }
         first = false;
