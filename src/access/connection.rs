@@ -31,4 +31,6 @@ pub enum PlainRule {
     Insecure,
     /// Credentials are refused.
     Refused,
+    /// Nothing is answered here but where to find it over https.
+    Redirect,
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use crate::answer::Answer;
@@ -27,6 +27,8 @@ pub enum Refusal {
     Method(MethodSet),
     /// Credentials over plain HTTP where nobody vouches for the wire.
     Plaintext,
+    /// It came over plain HTTP and is sent to this https URL.
+    Redirect(String),
     /// The route needs a bearer token and there is none.
     NoToken,
     /// More than one `Authorization` field, or one that is no credential by its grammar.
@@ -39,6 +41,8 @@ pub enum Refusal {
     NoState,
     /// The token holds, but not for this route; the scopes that would have sufficed.
     Scope(Scope),
+    /// The body is to be longer than the route takes.
+    TooLarge,
 }
 
 impl From<VerifyError> for Refusal {
@@ -111,12 +115,14 @@ impl Denial {
             Refusal::NoRoute => Reason::NoRoute,
             Refusal::Method(_) => Reason::MethodNotAllowed,
             Refusal::Plaintext => Reason::PlaintextRefused,
+            Refusal::Redirect(_) => Reason::Redirected,
             Refusal::NoToken => Reason::NoToken,
             Refusal::MalformedCredential => Reason::MalformedToken,
             Refusal::Token(reason) => *reason,
             Refusal::KeysUnavailable => Reason::KeysUnavailable,
             Refusal::NoState => Reason::StateUnavailable,
             Refusal::Scope(_) => Reason::MissingScope,
+            Refusal::TooLarge => Reason::ContentTooLarge,
         }
     }
 
@@ -132,6 +138,13 @@ impl Denial {
                     .with(ALLOW, allow.unwrap_or(HeaderValue::from_static("")))
             }
             Refusal::Plaintext => plain(StatusCode::FORBIDDEN, "https_required"),
+            // 308, not 301: nobody may turn the method into another (RFC 9110 section 15.4.9).
+            Refusal::Redirect(url) => match HeaderValue::from_str(url) {
+                Ok(url) => {
+                    plain(StatusCode::PERMANENT_REDIRECT, "https_required").with(LOCATION, url)
+                }
+                Err(_) => plain(StatusCode::FORBIDDEN, "https_required"),
+            },
             // RFC 6750 section 3.1: no error code when no credential was offered.
             Refusal::NoToken => {
                 challenge(StatusCode::UNAUTHORIZED, "unauthorized", REALM.to_owned())
@@ -144,6 +157,7 @@ impl Denial {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
                     .with(RETRY_AFTER, HeaderValue::from_static(KEYS_RETRY_SECONDS))
             }
+            Refusal::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "content_too_large"),
             Refusal::Scope(wanted) if wanted.is_empty() => {
                 coded(StatusCode::FORBIDDEN, "insufficient_scope", "")
             }

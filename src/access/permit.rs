@@ -38,6 +38,12 @@ impl Permit {
         &self.route.upstream
     }
 
+    /// The longest body that may follow, in bytes.
+    #[must_use]
+    pub fn body_limit(&self) -> Option<u64> {
+        self.route.body_limit
+    }
+
     /// The target for the upstream, in origin form: the path that was matched in its one spelling, and the query as received.
     #[must_use]
     pub fn target(&self) -> &str {

@@ -12,6 +12,8 @@ mod place;
 mod planned;
 mod problem;
 mod raw;
+mod raw_limits;
+mod raw_tls;
 mod shape;
 mod sources;
 mod tree;

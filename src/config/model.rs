@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use rustls::sign::CertifiedKey;
 
 use crate::access::connection::{PlainRule, Transport};
@@ -58,6 +59,8 @@ pub struct Listener {
     pub tls: Option<TlsIdentity>,
     /// What holds for credentials where TLS does not end here.
     pub plain: PlainRule,
+    /// The `Strict-Transport-Security` of every answer (RFC 6797); only where TLS ends here.
+    pub hsts: Option<HeaderValue>,
     /// Whether a balancer in front says the client's address on each connection, with a PROXY header.
     pub proxy_protocol: bool,
     /// What one client may take.
@@ -119,9 +122,10 @@ impl Listener {
     /// Whether another is the same but for its certificates, which can change under open connections.
     #[must_use]
     pub fn has_settings_of(&self, other: &Self) -> bool {
-        let Self { address, tls: _, plain: _, proxy_protocol, limits } = self;
+        let Self { address, tls: _, plain: _, hsts, proxy_protocol, limits } = self;
         self.transport() == other.transport()
             && *address == other.address
+            && *hsts == other.hsts
             && *proxy_protocol == other.proxy_protocol
             && *limits == other.limits
     }

@@ -3,6 +3,8 @@
 //!
 //! After a message was changed on purpose, `UPDATE_EXPECTED=1 cargo test --lib config` writes the new ones; read the diff.
 
+mod authorities;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -121,6 +123,11 @@ impl Sources for World {
             "shop.internal" => Ok(vec![SocketAddr::from(([10, 0, 0, 11], port))]),
             _ => Err(io::Error::other("no such host")),
         }
+    }
+
+    fn authorities(&self) -> Vec<Vec<u8>> {
+        let edge = &self.files[Path::new("tls/edge.pem")].0;
+        vec![pem::parse(edge).unwrap().into_contents(), b"damaged".to_vec()]
     }
 
     fn now(&self) -> Timestamp {
@@ -373,8 +380,13 @@ fn what_is_loaded_is_what_was_written() {
     let config = load_text(&text).config.unwrap();
     let rules: Vec<_> = config.listeners.iter().map(Listener::transport).collect();
     use crate::access::connection::{PlainRule, Transport};
-    let plain = [PlainRule::BehindTls, PlainRule::Loopback].map(Transport::Plain);
-    assert_eq!(rules, [Transport::Tls, plain[0], plain[1]]);
+    let plain =
+        [PlainRule::BehindTls, PlainRule::Loopback, PlainRule::Redirect].map(Transport::Plain);
+    assert_eq!(rules, [Transport::Tls, plain[0], plain[1], plain[2]]);
+    let hsts = config.listeners.iter().map(|listener| listener.hsts.as_ref());
+    let hsts: Vec<_> = hsts.map(|field| field.map(|field| field.to_str().unwrap())).collect();
+    let strict = "max-age=31536000; includeSubDomains; preload";
+    assert_eq!(hsts, [Some(strict), None, None, None]);
     assert!(config.trusted_proxies.trusts([10, 1, 2, 3].into()));
     assert!(!config.trusted_proxies.trusts([10, 2, 0, 1].into()));
     assert_eq!(config.identity.headers().len(), 4);
@@ -385,7 +397,7 @@ fn what_is_loaded_is_what_was_written() {
     assert_eq!(config.tokens.keys.iter().count(), 3);
     assert_eq!(&**config.tokens.keys.signing(NOW).id(), "2026-11");
     assert!(config.users.find("bob").unwrap().disabled);
-    assert_eq!(config.routes.routes().len(), 8);
+    assert_eq!(config.routes.routes().len(), 10);
     let [idp, other] = &config.tokens.accept[..] else { panic!("two issuers") };
     assert_eq!(
         (idp.policy.types.len(), idp.policy.subject_claim.as_str()),
@@ -414,6 +426,9 @@ fn what_is_loaded_is_what_was_written() {
     assert_eq!(upstream.servers().len(), 3);
     assert!(upstream.allow.semicolon && upstream.allow.encoded_slash);
     assert_eq!(upstream.timeouts.connect.as_millis(), 500);
+    let secure = config.routes.routes().iter().find(|route| &*route.id == "secure").unwrap();
+    assert_eq!(secure.body_limit, Some(10 << 20));
+    assert_eq!(&*secure.upstream.tls.as_ref().unwrap().server_name, "shop.internal");
     let personas: Vec<_> = config.tests.iter().map(|test| test.as_who.clone()).collect();
     let scope = crate::oauth::scope::Scope::parse("orders:read").unwrap();
     assert_eq!(

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method};
 
 use crate::access::authorize::authorize;
@@ -102,6 +103,9 @@ impl Gateway {
 
     fn walk(&self, head: &RequestHead<'_>, now: Timestamp) -> Result<Decision, Denial> {
         let target = Target::parse(head.target, head.authority, head.headers).map_err(refused)?;
+        if head.connection.transport == Transport::Plain(PlainRule::Redirect) {
+            return Err(Denial::new(self.redirect(&target, head)));
+        }
         if let Some(endpoint) = self.own_endpoint(&target, head)? {
             return Ok(Decision::Serve(endpoint));
         }
@@ -114,7 +118,33 @@ impl Gateway {
                 .map_err(|denial| denial.on(&route.id))?,
         };
         self.check(&route, holder.as_ref())?;
+        check_length(&route, holder.as_ref(), head.headers)?;
         Ok(Decision::Forward(Box::new(self.permit(route, holder, &target, &path, head))))
+    }
+
+    /// Where to, on a listener that only redirects: the same path and query on a host that the configuration names. What
+    /// cannot be repeated, since its body or its effect would be, is refused; credentials are not even looked at.
+    fn redirect(&self, target: &Target<'_>, head: &RequestHead<'_>) -> Refusal {
+        let Ok(path) = target.path() else { return Refusal::BadPath };
+        // In absolute form the client chooses more than a path; no client sends it to whom it takes for the server itself.
+        if head.target.first() != Some(&b'/') {
+            return Refusal::BadPath;
+        }
+        let host = target.host.name();
+        if !self.routes.names(host) && !self.hosts.iter().any(|own| own.name() == host) {
+            return Refusal::NoRoute;
+        }
+        if !matches!(*head.method, Method::GET | Method::HEAD) {
+            return Refusal::Plaintext;
+        }
+        // Whether an ambiguous path is a good one is for its route to say.
+        if path.is_ambiguous()
+            && let Err(denial) = self.find(target, &path, head.method)
+        {
+            return denial.refusal().clone();
+        }
+        let query = target.query.map_or_else(String::new, |query| format!("?{query}"));
+        Refusal::Redirect(format!("https://{host}{}{query}", path.spelling()))
     }
 
     /// Whether the target is an endpoint of ours. A near-miss of one is nothing, on every host where they are ours: an
@@ -152,7 +182,7 @@ impl Gateway {
                 PlainRule::BehindTls => {
                     self.trusted_proxies.is_https(head.connection, head.headers)
                 }
-                PlainRule::Refused => false,
+                PlainRule::Refused | PlainRule::Redirect => false,
             },
         };
         if vouched { Ok(()) } else { Err(Denial::new(Refusal::Plaintext)) }
@@ -332,6 +362,23 @@ impl Gateway {
         };
         Permit { route, token, fresh, target: forwarded, host: target.host.to_string(), edits }
     }
+}
+
+/// Refuses a body that is announced to be longer than the route takes. One that is not announced is counted as it comes.
+fn check_length(route: &Route, holder: Option<&Holder>, headers: &HeaderMap) -> Result<(), Denial> {
+    let (Some(limit), Some(length)) = (route.body_limit, headers.get(CONTENT_LENGTH)) else {
+        return Ok(());
+    };
+    // Whoever reads heads has refused what is no number.
+    let length = length.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+    if length.is_some_and(|length| length <= limit) {
+        return Ok(());
+    }
+    let denial = Denial::new(Refusal::TooLarge).on(&route.id);
+    Err(match holder {
+        Some(holder) => denial.of(&holder.token, holder.fresh.is_none()),
+        None => denial,
+    })
 }
 
 fn refused(error: TargetError) -> Denial {

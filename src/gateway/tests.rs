@@ -354,6 +354,8 @@ fn credentials_are_taken_over_plain_http_only_where_somebody_vouches_for_it() {
     }
 }
 
+mod redirects;
+
 #[test]
 fn g1_the_upstream_sees_our_identity_and_no_other() {
     let gateway = gateway(&text("", ROUTES));

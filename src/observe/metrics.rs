@@ -51,6 +51,11 @@ impl Metrics {
         Ok(Self { registry, series })
     }
 
+    /// Counts a panic.
+    pub(super) fn panicked(&self) {
+        self.series.panics.inc();
+    }
+
     pub(super) const fn series(&self) -> &Series {
         &self.series
     }
@@ -245,6 +250,7 @@ mod tests {
                 ..permitted()
             });
         }
+        metrics.listener("web").refused("flood");
         metrics.hash_waited(Duration::from_millis(20));
         metrics.set_certificate_expiry("web", Timestamp::from_secs(2_000_000_000));
         metrics.set_key_expiry("2024-a", Timestamp::from_secs(u64::MAX));
@@ -279,7 +285,7 @@ mod tests {
                 assert!(known, "{line}");
             }
         }
-        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 25);
+        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 29);
         #[cfg(target_os = "linux")]
         assert!(types.contains_key("process_open_fds"));
     }

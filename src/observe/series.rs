@@ -34,6 +34,7 @@ pub(super) struct Series {
     pub(super) in_flight: IntGauge,
     pub(super) reloads: IntCounterVec,
     pub(super) last_reload_successful: IntGauge,
+    pub(super) panics: IntCounter,
     pub(super) connections: IntGaugeVec,
     pub(super) connections_refused: IntCounterVec,
     pub(super) requests_refused_early: IntCounterVec,
@@ -132,6 +133,7 @@ impl Series {
                 "config_last_reload_successful",
                 "Whether the last reload succeeded; if not, the old configuration is in force.",
             )?,
+            panics: counter(own, "panics_total", "Faults of ours; each costs one request.")?,
             connections: gauges(
                 own,
                 "connections",

@@ -30,6 +30,7 @@ use crate::proxy::filter::EdgeProxy;
 use crate::proxy::guests::{Crowd, Guests};
 use crate::proxy::listener::{self, Door};
 use crate::proxy::tls;
+use crate::proxy::upstream_tls::NO_AUTHORITIES;
 
 /// Idle connections that are kept to upstreams, per listener.
 const UPSTREAM_POOL: usize = 1024;
@@ -129,6 +130,8 @@ impl Edges {
             threads: available_parallelism().map_or(1, usize::from),
             upstream_keepalive_pool_size: UPSTREAM_POOL,
             max_retries: MAX_ATTEMPTS,
+            // Each upstream names its own.
+            ca_file: Some(NO_AUTHORITIES.to_owned()),
             ..ServerConf::default()
         });
         Arc::new(Self {
@@ -217,14 +220,17 @@ impl Edges {
                         old.close.send_replace(true);
                         old.crowd
                     });
+                    let address = socket.local_addr().unwrap_or(settings.address);
+                    tracing::info!(%address, "listening");
                     self.start(&mut open.tasks, settings, socket, tls, crowd.unwrap_or_default())
                 }
             };
             self.note_certificate(&edge.settings);
             open.edges.push(edge);
         }
-        // The rest is not configured any more.
-        drop(before);
+        for edge in before {
+            tracing::info!(address = %edge.settings.address, "closing: not configured any more");
+        }
         match plan.admin {
             None => open.admin = None,
             Some((_, None)) => {}
@@ -274,6 +280,7 @@ impl Edges {
             live: Arc::clone(&self.live),
             shared: Arc::clone(&self.shared),
             transport: settings.transport(),
+            hsts: settings.hsts.clone(),
             guests: Arc::clone(guests),
         };
         let mut proxy = http_proxy(&self.conf, app);
@@ -313,6 +320,8 @@ impl Edges {
             proxy_protocol: false,
             strict: false,
         };
+        let address = socket.local_addr().unwrap_or(configured);
+        tracing::info!(%address, "admin listening");
         operators.spawn_on(door.serve(Arc::new(socket), closing), &self.runtime);
         Operator { configured, _close: close }
     }

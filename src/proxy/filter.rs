@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::TRANSFER_ENCODING;
-use http::{Method, StatusCode, Version};
+use http::header::{STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
@@ -33,6 +33,8 @@ pub(super) struct EdgeProxy {
     pub(super) live: Arc<Live>,
     pub(super) shared: Arc<Shared>,
     pub(super) transport: Transport,
+    /// What browsers are told with every answer.
+    pub(super) hsts: Option<HeaderValue>,
     pub(super) guests: Arc<Guests>,
 }
 
@@ -133,6 +135,15 @@ impl EdgeProxy {
         served.answer
     }
 
+    /// Writes an answer of our own.
+    async fn answer(&self, session: &mut Session, answer: Answer) -> Result<()> {
+        let answer = match &self.hsts {
+            Some(hsts) => answer.with(STRICT_TRANSPORT_SECURITY, hsts.clone()),
+            None => answer,
+        };
+        respond::write(session, &answer).await
+    }
+
     /// A tunnel ends with the token that opened it.
     fn check_tunnel(&self, session: &Session, exchange: &Exchange) -> Result<()> {
         let Some(permit) = exchange.permit().filter(|_| session.was_upgraded()) else {
@@ -210,7 +221,7 @@ impl ProxyHttp for EdgeProxy {
                 Self::serve(session, exchange, endpoint, query).await
             }
         };
-        respond::write(session, &answer).await.map_err(|error| error.into_down())?;
+        self.answer(session, answer).await.map_err(|error| error.into_down())?;
         Ok(true)
     }
 
@@ -219,7 +230,7 @@ impl ProxyHttp for EdgeProxy {
         _: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        exchange.attempts += 1;
+        exchange.tries();
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
         Ok(Box::new(upstream::peer(permit.upstream())?))
     }
@@ -257,6 +268,11 @@ impl ProxyHttp for EdgeProxy {
         end_of_stream: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        // What is in a tunnel is no body.
+        if !session.was_upgraded() && !exchange.takes(bytes) {
+            return Err(upstream::too_large());
+        }
         // An empty last DATA frame would otherwise become a second `0\r\n\r\n` upstream, which starts the next request on
         // that connection with garbage (cloudflare/pingora #935).
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
@@ -282,6 +298,10 @@ impl ProxyHttp for EdgeProxy {
         }
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
         upstream::edit_response(response, permit);
+        if let Some(hsts) = &self.hsts {
+            // Ours, whatever the application says: the host is not its own alone.
+            response.insert_header(STRICT_TRANSPORT_SECURITY, hsts)?;
+        }
         if session.req_header().version == Version::HTTP_10 {
             // Nor interim answers (RFC 9110 section 15.2).
             session.set_ignore_info_resp(true);
@@ -318,13 +338,14 @@ impl ProxyHttp for EdgeProxy {
         tracing::warn!(%request_id, %reason, %error, "request failed");
         exchange.failure = Some(reason);
         let answer = upstream::failure(reason);
+        let error_code = answer.status.as_u16();
         if session.response_written().is_none_or(|head| upstream::is_interim(head.status)) {
             session.set_keepalive(None);
-            if respond::write(session, &answer).await.is_err() {
+            if self.answer(session, answer).await.is_err() {
                 return gone;
             }
         }
-        FailToProxy { error_code: answer.status.as_u16(), can_reuse_downstream: false }
+        FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, exchange: &mut Exchange) {

@@ -1,7 +1,5 @@
 //! The way to the upstream: which server, with what patience, and the head that it gets to see.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -10,6 +8,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access::permit::Permit;
 use crate::answer::Answer;
+use crate::proxy::upstream_tls;
 use crate::reason::Reason;
 use crate::route::upstream::Upstream;
 
@@ -20,23 +19,24 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// The most interim answers to one request.
 const MAX_INTERIM_ANSWERS: usize = 32;
 
+/// What the client hears, and the error is known by, when a body is too long.
+const TOO_LARGE: &str = "content_too_large";
+
 /// The server whose turn it is.
 ///
 /// # Errors
 /// When the upstream has no server, which the configuration refuses.
 pub(super) fn peer(upstream: &Upstream) -> pingora::Result<HttpPeer> {
     let server = upstream.next().ok_or_else(|| internal("an upstream without servers"))?;
-    let mut peer = HttpPeer::new(server, false, String::new());
+    let mut peer = HttpPeer::new(server, upstream.tls.is_some(), String::new());
     let timeouts = upstream.timeouts;
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
     peer.options.read_timeout = Some(timeouts.read);
     peer.options.write_timeout = Some(timeouts.read);
     peer.options.idle_timeout = Some(timeouts.idle);
-    // Connections are never shared between upstreams, even at one address.
-    let mut hasher = DefaultHasher::new();
-    upstream.name.hash(&mut hasher);
-    peer.group_key = hasher.finish();
+    upstream_tls::protect(&mut peer, upstream)
+        .ok_or_else(|| internal("an upstream without trust"))?;
     Ok(peer)
 }
 
@@ -151,6 +151,7 @@ fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
 /// What a failure means; `None` when it is the client that is gone.
 pub(super) fn reason(error: &Error) -> Option<Reason> {
     match (error.esource(), error.etype()) {
+        (_, ErrorType::CustomCode(TOO_LARGE, _)) => Some(Reason::ContentTooLarge),
         (
             ErrorSource::Upstream,
             ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout,
@@ -158,7 +159,11 @@ pub(super) fn reason(error: &Error) -> Option<Reason> {
         (ErrorSource::Upstream, _) => Some(Reason::UpstreamUnreachable),
         (
             ErrorSource::Downstream,
-            ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed,
+            ErrorType::ReadError
+            | ErrorType::WriteError
+            | ErrorType::ConnectionClosed
+            // A stream that was reset, as browsers do with what they do not need any more.
+            | ErrorType::H2Error,
         ) => None,
         (ErrorSource::Downstream, _) => Some(Reason::BadRequest),
         (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Reason::InternalError),
@@ -171,9 +176,15 @@ pub(super) fn failure(reason: Reason) -> Answer {
         Reason::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
         Reason::UpstreamUnreachable => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
         Reason::BadRequest => (StatusCode::BAD_REQUEST, "bad_request"),
+        Reason::ContentTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
     };
     Answer::json(status, &serde_json::json!({ "error": code }))
+}
+
+/// A body that turned out longer than its route takes. The upstream has seen a part of it, and never the end.
+pub(super) fn too_large() -> Box<Error> {
+    Error::explain(ErrorType::CustomCode(TOO_LARGE, 413), "the body is too long").into_down()
 }
 
 /// A failure of our own.

@@ -11,4 +11,5 @@ pub mod pattern;
 pub mod rule;
 pub mod table;
 pub mod target;
+pub mod tls;
 pub mod upstream;

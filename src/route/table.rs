@@ -32,6 +32,8 @@ pub struct Route {
     pub believed: Believed,
     /// Where it leads.
     pub upstream: Arc<Upstream>,
+    /// The longest body of a request, in bytes; none when it takes as much as comes.
+    pub body_limit: Option<u64>,
 }
 
 /// What the table has for a request.
@@ -73,6 +75,12 @@ impl RouteTable {
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
+    }
+
+    /// Whether a route names this host, alone or with others; a route for every host names none.
+    #[must_use]
+    pub fn names(&self, host: &str) -> bool {
+        self.routes.iter().any(|route| route.host != HostPattern::Any && route.host.matches(host))
     }
 
     /// The one winner. `host` is a [`crate::route::host::Host::name`], `path` a decoded path.
@@ -220,6 +228,7 @@ pub(crate) mod tests {
             rule,
             believed: Believed::default(),
             upstream: Arc::new(Upstream::new("app", vec![], timeouts, PathAllowances::default())),
+            body_limit: None,
         }
     }
 

@@ -101,9 +101,24 @@ mod shared_bans;
 // Signing keys, from the first to the last token.
 #[cfg(feature = "proxy")]
 mod key_rotation;
+// What clients may take.
+#[cfg(feature = "proxy")]
+mod limits;
+// Listeners that come, go and change.
+#[cfg(feature = "proxy")]
+mod listeners;
 // TLS, and HTTP/2 in it.
 #[cfg(feature = "proxy")]
 mod tls;
+// How long a body may be.
+#[cfg(feature = "proxy")]
+mod body_limits;
+// Listeners that only redirect, and what TLS listeners say to browsers.
+#[cfg(feature = "proxy")]
+mod https_only;
+// TLS to the application.
+#[cfg(feature = "proxy")]
+mod upstream_tls;
 // Tunnels.
 #[cfg(feature = "proxy")]
 mod websocket;

@@ -5,6 +5,7 @@
 
 mod accept;
 mod clients;
+mod hsts;
 mod identity;
 mod key_folder;
 mod keys;
@@ -18,6 +19,7 @@ mod state;
 mod tests;
 mod tls;
 mod tokens;
+mod upstream_tls;
 mod upstreams;
 mod users;
 mod values;
@@ -67,6 +69,8 @@ pub(super) fn compile(
     let routes = routes::compile(compiler, raw.routes.as_ref(), &upstreams, &issuers, &mut scopes);
     if let Some(tokens) = &tokens {
         tokens::warn_of_shadows(compiler, tokens, &routes);
+        let routes = routes.iter().map(|(_, route)| route);
+        listeners::check_redirects(compiler, &listeners, tokens, routes);
     }
     let tests = tests::compile(compiler, raw.tests.as_ref(), &users, &mut scopes);
     let login = login::compile(compiler, raw.login.as_ref());

@@ -8,7 +8,7 @@ use super::Compiler;
 use super::accept::IssuerNames;
 use super::scopes::Scopes;
 use super::upstreams::Upstreams;
-use super::values::{Names, items};
+use super::values::{Names, items, size};
 use crate::config::place::Place;
 use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::{List, RawRoute, RawScopes};
@@ -135,6 +135,9 @@ fn route(
     let methods = methods(compiler, &place.key("methods"), raw.methods.as_ref());
     let upstream = upstream(compiler, &place.key("upstream"), raw.upstream.as_deref(), upstreams);
     let rule = rule(compiler, place, raw, scopes);
+    let limit = raw.limits.as_ref().and_then(|limits| limits.body.as_ref());
+    let limit_place = place.key("limits").key("body");
+    let body_limit = size(&mut compiler.document, &limit_place, limit, 0..=u64::MAX);
     let complete = rule.is_some() && upstream.is_some();
     let rule = rule.unwrap_or(AccessRule::Required(Requirement::Authenticated));
     let upstream = upstream.unwrap_or_else(|| {
@@ -144,7 +147,7 @@ fn route(
     });
     let (id, host, path, methods) = (id?, host?, path?, methods?);
     let believed = Believed::default();
-    let route = Route { id, host, path, methods, rule, believed, upstream };
+    let route = Route { id, host, path, methods, rule, believed, upstream, body_limit };
     Some(Candidate { place: place.clone(), route, complete })
 }
 

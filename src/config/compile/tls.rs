@@ -15,7 +15,7 @@ use crate::config::raw::RawTls;
 
 /// Why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum TlsError {
+pub(super) enum TlsError {
     #[error("found no certificate in PEM")]
     NoCertificate,
     #[error("the PEM is damaged")]
@@ -64,13 +64,13 @@ pub(super) fn compile(
     Some(TlsIdentity { key: Arc::new(key), not_after })
 }
 
-fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|_| TlsError::Pem)?;
     if chain.is_empty() { Err(TlsError::NoCertificate) } else { Ok(chain) }
 }
 
-fn not_after(chain: &[CertificateDer<'_>]) -> Result<Timestamp, TlsError> {
+pub(super) fn not_after(chain: &[CertificateDer<'_>]) -> Result<Timestamp, TlsError> {
     let leaf = chain.first().ok_or(TlsError::NoCertificate)?;
     let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|_| TlsError::Certificate)?;
     let seconds = leaf.validity().not_after.timestamp();

@@ -301,7 +301,7 @@ pub(crate) struct Edge {
     pub(crate) mint: Mint,
     clock: Arc<ManualClock>,
     root: CertificateDer<'static>,
-    live: Arc<Live>,
+    pub(crate) live: Arc<Live>,
     files: TempDir,
     _stop: watch::Sender<bool>,
 }

@@ -4,10 +4,12 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use super::within;
 
@@ -96,6 +98,12 @@ struct Log {
 }
 
 impl Log {
+    fn number(&self) -> usize {
+        let mut connections = self.connections.lock().unwrap();
+        *connections += 1;
+        *connections - 1
+    }
+
     fn record(&self, seen: Seen) {
         let mut all = self.seen.lock().unwrap();
         all.push(seen);
@@ -105,6 +113,15 @@ impl Log {
 
 impl Upstream {
     pub(crate) async fn start(behaviour: Behaviour) -> Self {
+        Self::start_with(behaviour, None).await
+    }
+
+    /// The same behind TLS. A connection counts once its handshake is done.
+    pub(crate) async fn start_tls(behaviour: Behaviour, config: ServerConfig) -> Self {
+        Self::start_with(behaviour, Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn start_with(behaviour: Behaviour, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let log = Arc::new(Log {
@@ -118,15 +135,26 @@ impl Upstream {
         let shared = Arc::clone(&log);
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let number = {
-                    let mut connections = shared.connections.lock().unwrap();
-                    *connections += 1;
-                    *connections - 1
-                };
-                tokio::spawn(converse(stream, number, behaviour, Arc::clone(&shared)));
+                let (log, tls) = (Arc::clone(&shared), tls.clone());
+                // Numbered in the order of their arrival where there is no handshake.
+                let number = tls.is_none().then(|| log.number());
+                tokio::spawn(async move {
+                    let Some(tls) = tls else {
+                        return converse(stream, number.unwrap(), behaviour, log).await;
+                    };
+                    if let Ok(stream) = tls.accept(stream).await {
+                        let number = log.number();
+                        converse(stream, number, behaviour, log).await;
+                    }
+                });
             }
         });
         Self { address, log, accepting: Mutex::new(Some(accepting)) }
+    }
+
+    /// How many connections there were.
+    pub(crate) fn connections(&self) -> usize {
+        *self.log.connections.lock().unwrap()
     }
 
     /// Every request so far.
@@ -179,7 +207,10 @@ impl Upstream {
     }
 }
 
-async fn converse(mut stream: TcpStream, connection: usize, behaviour: Behaviour, log: Arc<Log>) {
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+async fn converse(mut stream: impl Stream, connection: usize, behaviour: Behaviour, log: Arc<Log>) {
     let mut buffer = Vec::new();
     let mut first = true;
     if let Behaviour::SpeaksFirst(bytes) = behaviour
@@ -235,7 +266,7 @@ async fn converse(mut stream: TcpStream, connection: usize, behaviour: Behaviour
     }
 }
 
-async fn pour(stream: &mut TcpStream, mut left: usize, log: &Log) -> std::io::Result<()> {
+async fn pour(stream: &mut impl Stream, mut left: usize, log: &Log) -> std::io::Result<()> {
     let chunk = [b'.'; 64 * 1024];
     while left > 0 {
         let written = stream.write(&chunk[..left.min(chunk.len())]).await?;
@@ -260,7 +291,7 @@ fn switch(head: &str) -> Vec<u8> {
         .to_vec()
 }
 
-async fn send_back(mut stream: TcpStream, early: Vec<u8>) {
+async fn send_back(mut stream: impl Stream, early: Vec<u8>) {
     if stream.write_all(&early).await.is_err() {
         return;
     }
@@ -273,7 +304,7 @@ async fn send_back(mut stream: TcpStream, early: Vec<u8>) {
 }
 
 /// Reads a head and leaves what follows in the buffer. `None` at the end of the connection.
-async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
+async fn read_head(stream: &mut impl Stream, buffer: &mut Vec<u8>) -> Option<String> {
     loop {
         if let Some(end) = find(buffer, b"\r\n\r\n") {
             let head: Vec<u8> = buffer.drain(..end + 4).collect();
@@ -286,7 +317,7 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Strin
 }
 
 /// Reads the body as the head announces it. The flag says whether all of it came.
-async fn read_body(stream: &mut TcpStream, buffer: &mut Vec<u8>, head: &str) -> (Vec<u8>, bool) {
+async fn read_body(stream: &mut impl Stream, buffer: &mut Vec<u8>, head: &str) -> (Vec<u8>, bool) {
     let lower = head.to_ascii_lowercase();
     let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
     let chunked = lower.lines().any(|line| line.starts_with("transfer-encoding:"));
