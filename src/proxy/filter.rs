@@ -336,7 +336,10 @@ impl ProxyHttp for EdgeProxy {
         let request_id = &exchange.request_id;
         tracing::warn!(%request_id, %reason, %error, "request failed");
         exchange.failure = Some(reason);
-        let answer = upstream::failure(reason);
+        let answer = match upstream::is_late(error) {
+            true => respond::BodyError::Late.answer(),
+            false => upstream::failure(reason),
+        };
         let error_code = answer.status.as_u16();
         if session.response_written().is_none_or(|head| upstream::is_interim(head.status)) {
             session.set_keepalive(None);

@@ -320,7 +320,7 @@ fn is_continue(value: &[u8]) -> bool {
 }
 
 /// RFC 9110 section 5.6.2.
-fn is_token(name: &[u8]) -> bool {
+pub(super) fn is_token(name: &[u8]) -> bool {
     let of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !name.is_empty() && name.iter().all(of_token)
 }

@@ -161,6 +161,7 @@ pub(super) fn reason(error: &Error) -> Option<Reason> {
             ErrorSource::Downstream,
             ErrorType::ReadError
             | ErrorType::WriteError
+            | ErrorType::WriteTimedout
             | ErrorType::ConnectionClosed
             // A stream that was reset, as browsers do with what they do not need any more.
             | ErrorType::H2Error,
@@ -168,6 +169,11 @@ pub(super) fn reason(error: &Error) -> Option<Reason> {
         (ErrorSource::Downstream, _) => Some(Reason::BadRequest),
         (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Reason::InternalError),
     }
+}
+
+/// Whether the client stopped in the middle of a body.
+pub(super) fn is_late(error: &Error) -> bool {
+    error.esource() == &ErrorSource::Downstream && error.etype() == &ErrorType::ReadTimedout
 }
 
 /// What the client hears of a failure.

@@ -240,12 +240,14 @@ async fn every_reason_is_the_same_in_the_log_and_the_metrics() {
         ]
         .map(|r| (r, ())),
     );
-    // They need an outside issuer (see `issuers`), a store that is gone for minutes, a flood of logins, and a bug of ours.
+    // They need an outside issuer (see `issuers`), a store that is gone for minutes, a flood of logins, certificates (see
+    // `client_certificates`), and a bug of ours.
     let rest: Vec<_> = Reason::ALL.into_iter().filter(|own| !found.contains_key(own)).collect();
     let elsewhere = [
         Reason::KeysUnavailable,
         Reason::StateUnavailable,
         Reason::Throttled,
+        Reason::ClientCertificate,
         Reason::InternalError,
     ];
     assert_eq!(rest, elsewhere);

@@ -3,6 +3,8 @@
 //! Whatever a lenient reader would let pass (a sign, white space, a bare LF, an empty size) is refused, so that nobody in front
 //! of or behind us can see another end than we do. The bytes themselves are not changed.
 
+use crate::proxy::head::is_token;
+
 /// The longest chunk header, extensions included, in bytes.
 const MAX_LINE: usize = 1024;
 /// The longest trailer section, in bytes. Trailers are dropped later; they only have to end.
@@ -40,7 +42,9 @@ enum At {
     DataEndLf,
     /// At the start of a trailer line.
     Trailer,
-    /// Inside one.
+    /// In its name.
+    TrailerName,
+    /// After its colon.
     TrailerLine,
     /// After its CR.
     TrailerEnd,
@@ -104,9 +108,10 @@ impl Chunks {
                 Ok(At::Size)
             }
             (At::Trailer, b'\r') => Ok(At::LastLf),
-            (At::Trailer | At::TrailerLine, _) if is_text(byte) && self.line < MAX_TRAILERS => {
-                Ok(At::TrailerLine)
-            }
+            (_, _) if self.line >= MAX_TRAILERS => Err(Malformed),
+            (At::Trailer | At::TrailerName, _) if is_token(&[byte]) => Ok(At::TrailerName),
+            (At::TrailerName, b':') => Ok(At::TrailerLine),
+            (At::TrailerLine, _) if is_text(byte) => Ok(At::TrailerLine),
             (At::TrailerLine, b'\r') => Ok(At::TrailerEnd),
             (At::TrailerEnd, b'\n') => Ok(At::Trailer),
             (At::LastLf, b'\n') => Ok(At::Done),
@@ -169,6 +174,10 @@ mod tests {
             "0\r\n\rX",
             "0\r\nX-A: b\n\r\n",
             "0\r\nX-A: b\rc\r\n\r\n",
+            "0\r\nX A: b\r\n\r\n",
+            "0\r\n: b\r\n\r\n",
+            "0\r\nX-A\r\n\r\n",
+            "0\r\nX-A: b\r\n folded\r\n\r\n",
             "1000000000000000\r\n",
             "0000000000000000\r\n",
             ";a\r\n",

@@ -103,29 +103,47 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+impl<S: AsyncRead + Unpin> Wire<S> {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.spoken {
+            Spoken::Anything => Pin::new(&mut self.io).poll_read(cx, out),
+            Spoken::Http1(http1) => http1.poll_read(&mut self.io, &self.guest, cx, out),
+            Spoken::Http2(frames, clock) => {
+                let before = out.filled().len();
+                ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
+                let came = out.filled().get(before..).unwrap_or_default();
+                let counted = frames.received(came, || clock.instant());
+                self.guest.opened(frames.opened());
+                Poll::Ready(counted.map_err(|flood| {
+                    out.set_filled(before);
+                    self.guest.flooded();
+                    io::Error::new(io::ErrorKind::InvalidData, flood)
+                }))
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match &mut this.spoken {
-            Spoken::Anything => Pin::new(&mut this.io).poll_read(cx, out),
-            Spoken::Http1(http1) => http1.poll_read(&mut this.io, &this.guest, cx, out),
-            Spoken::Http2(frames, clock) => {
-                let before = out.filled().len();
-                ready!(Pin::new(&mut this.io).poll_read(cx, out))?;
-                let came = out.filled().get(before..).unwrap_or_default();
-                let counted = frames.received(came, || clock.instant());
-                this.guest.opened(frames.opened());
-                Poll::Ready(counted.map_err(|flood| {
-                    out.set_filled(before);
-                    this.guest.flooded();
-                    io::Error::new(io::ErrorKind::InvalidData, flood)
-                }))
-            }
+        let received = this.poll_receive(cx, out);
+        // Who waits for the client has said what there was to say: the beginning of a slow answer is not kept back.
+        if received.is_pending()
+            && !this.gathered.is_empty()
+            && let Poll::Ready(Err(error)) = Pin::new(this).poll_flush(cx)
+        {
+            return Poll::Ready(Err(error));
         }
+        received
     }
 }
 
