@@ -109,7 +109,7 @@ impl Successor {
         let id = child.id();
         tokio::select! {
             read = self.line.read_exact(&mut byte) => match (read, id) {
-                (Ok(_), Some(id)) => return Ok(id),
+                (Ok(_), Some(id)) => Ok(id),
                 // Its end of the line closes a moment before it has ended.
                 _ => match timeout(MOMENT, child.wait()).await {
                     Ok(status) => bail!("it ended before it was ready: {}", status?),

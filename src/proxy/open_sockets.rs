@@ -10,10 +10,13 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
+/// A socket, and where it is configured.
+type Place = (SocketAddr, Weak<TcpListener>);
+
 /// Every socket that a server listens on, the operator's included. Clones see the same sockets; none keeps one open.
 #[derive(Debug, Clone, Default)]
 pub struct OpenSockets {
-    open: Arc<Mutex<Vec<(SocketAddr, Weak<TcpListener>)>>>,
+    open: Arc<Mutex<Vec<Place>>>,
     handed_over: Arc<AtomicBool>,
 }
 
