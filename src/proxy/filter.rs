@@ -157,10 +157,6 @@ impl EdgeProxy {
     }
 }
 
-fn peer_of(session: &Session) -> Option<SocketAddr> {
-    session.client_addr()?.as_inet().copied()
-}
-
 fn path_text(target: &[u8]) -> String {
     String::from_utf8_lossy(upstream::path_of(target)).into_owned()
 }
@@ -186,7 +182,8 @@ impl ProxyHttp for EdgeProxy {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        exchange.busy = peer_of(session).and_then(|peer| self.guests.busy(peer));
+        let digest = session.digest().and_then(|digest| digest.socket_digest.as_ref());
+        exchange.busy = digest.and_then(|digest| self.guests.busy(digest));
         let limits = self.guests.limits();
         // A connection that is to close (by the client's wish, or because we drain) stays so.
         if exchange.busy.as_ref().is_some_and(|busy| busy.last) {

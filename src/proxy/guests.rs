@@ -1,7 +1,8 @@
 //! The clients of one listener: how many there are, what each may take, and what a connection and its requests tell each other.
 //!
 //! Pingora bounds every single read but not their sum, nor how many connections there are. Its sessions do not know their
-//! connection; the client's address, which no two living connections of one listener share, brings the two together.
+//! connection, but both hold the same [`SocketDigest`], whose place in memory brings the two together. No address could: to two
+//! addresses of ours one client can connect from the same port.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dashmap::DashMap;
 use parking_lot::Mutex;
+use pingora::protocols::SocketDigest;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -69,7 +71,7 @@ pub(super) struct Guests {
     limits: ConnectionLimits,
     crowd: Arc<Crowd>,
     metrics: ListenerMetrics,
-    by_peer: DashMap<SocketAddr, Arc<GuestState>>,
+    by_socket: DashMap<usize, Arc<GuestState>>,
 }
 
 /// A connection that is counted; dropping it ends that.
@@ -83,7 +85,8 @@ pub(super) struct Seat {
 #[derive(Debug)]
 pub(super) struct Guest {
     seat: Seat,
-    peer: SocketAddr,
+    /// Held, so that no other connection can have its place meanwhile.
+    digest: Arc<SocketDigest>,
     state: Arc<GuestState>,
 }
 
@@ -154,7 +157,7 @@ impl Guests {
         crowd: Arc<Crowd>,
         metrics: ListenerMetrics,
     ) -> Arc<Self> {
-        Arc::new(Self { clock, limits, crowd, metrics, by_peer: DashMap::new() })
+        Arc::new(Self { clock, limits, crowd, metrics, by_socket: DashMap::new() })
     }
 
     pub(super) const fn clock(&self) -> &Arc<dyn Clock> {
@@ -185,9 +188,9 @@ impl Guests {
         refusal
     }
 
-    /// A head has arrived on the connection of this peer.
-    pub(super) fn busy(self: &Arc<Self>, peer: SocketAddr) -> Option<Busy> {
-        let state = Arc::clone(&*self.by_peer.get(&peer)?);
+    /// A head has arrived on this connection.
+    pub(super) fn busy(self: &Arc<Self>, digest: &Arc<SocketDigest>) -> Option<Busy> {
+        let state = Arc::clone(&*self.by_socket.get(&place_of(digest))?);
         let (received, last) = {
             let mut turn = state.turn.lock();
             turn.busy += 1;
@@ -219,10 +222,10 @@ impl Seat {
         Ok(())
     }
 
-    /// The connection begins to be served. `client` is who is behind `peer`.
+    /// The connection begins to be served. `client` is its other end, or who a trusted balancer says it is.
     pub(super) fn admit(
         self,
-        peer: SocketAddr,
+        digest: &Arc<SocketDigest>,
         client: SocketAddr,
         certificate: Option<Arc<ClientCertificate>>,
     ) -> Guest {
@@ -239,8 +242,8 @@ impl Seat {
             flooded: AtomicBool::new(false),
             hangup: watch::Sender::new(false),
         });
-        guests.by_peer.insert(peer, Arc::clone(&state));
-        Guest { seat: self, peer, state }
+        guests.by_socket.insert(place_of(digest), Arc::clone(&state));
+        Guest { seat: self, digest: Arc::clone(digest), state }
     }
 }
 
@@ -256,6 +259,10 @@ impl Drop for Seat {
             crowd.by_address.remove_if(&address, |_, count| *count == 0);
         }
     }
+}
+
+fn place_of(digest: &Arc<SocketDigest>) -> usize {
+    Arc::as_ptr(digest).addr()
 }
 
 /// One customer has a whole /64 of IPv6 addresses, and would otherwise count as many.
@@ -321,8 +328,7 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         let guests = &self.seat.guests;
-        // By now another connection may have the address.
-        guests.by_peer.remove_if(&self.peer, |_, state| Arc::ptr_eq(state, &self.state));
+        guests.by_socket.remove(&place_of(&self.digest));
         if self.state.flooded.load(Ordering::Relaxed) {
             guests.refuse(Refusal::Flood);
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora::apps::ServerApp;
-use pingora::protocols::Stream;
+use pingora::protocols::{SocketDigest, Stream};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -161,19 +161,23 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
             seat.take(client.ip()).ok()?;
         }
         let id = tcp.as_raw_fd();
+        let digest = SocketDigest::from_raw_fd(id);
+        // Asked for later, it would be unknown if the client had gone by then.
+        digest.peer_addr.set(Some(peer.into())).ok()?;
+        let digest = Arc::new(digest);
         let Some(config) = &self.tls else {
-            let guest = seat.admit(peer, client, None);
+            let guest = seat.admit(&digest, client, None);
             let state = Arc::clone(guest.state());
-            return Some((Box::new(Wire::new(tcp, id, peer, state, self.spoken(false))), guest));
+            return Some((Box::new(Wire::new(tcp, id, digest, state, self.spoken(false))), guest));
         };
         let handshake = TlsAcceptor::from(config.load_full()).accept(tcp);
         match timeout(limits.header_timeout, handshake).await {
             Ok(Ok(stream)) => {
                 let certificate = tls::client_certificate(stream.get_ref().1);
-                let guest = seat.admit(peer, client, certificate);
+                let guest = seat.admit(&digest, client, certificate);
                 let state = Arc::clone(guest.state());
                 let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                Some((Box::new(Wire::new(stream, id, peer, state, self.spoken(h2))), guest))
+                Some((Box::new(Wire::new(stream, id, digest, state, self.spoken(h2))), guest))
             }
             outcome => {
                 guests.refuse(Refusal::Handshake);

@@ -26,21 +26,26 @@ fn guests(clock: Arc<dyn Clock>, change: impl Fn(&mut ConnectionLimits)) -> Arc<
     Guests::new(clock, limits, Arc::default(), metrics)
 }
 
+fn socket() -> Arc<SocketDigest> {
+    Arc::new(SocketDigest::from_raw_fd(-1))
+}
+
 fn peer(last: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, last], 1))
 }
 
 #[test]
 fn a_connection_has_so_long_for_each_head_and_any_time_for_the_answer() {
+    let socket = socket();
     let clock = Arc::new(Hand::default());
     let guests = guests(Arc::clone(&clock) as _, |_| {});
     let keepalive = guests.limits.keepalive_timeout;
     let pass = |time: Duration| *clock.1.lock() += time;
-    let guest = guests.seat().unwrap().admit(peer(1), peer(1), None);
+    let guest = guests.seat().unwrap().admit(&socket, peer(1), None);
     pass(guests.limits.header_timeout - Duration::from_secs(1));
     assert_eq!(guest.patience(), Some(Duration::from_secs(1)));
-    let request = guests.busy(peer(1)).unwrap();
-    let other = guests.busy(peer(1)).unwrap();
+    let request = guests.busy(&socket).unwrap();
+    let other = guests.busy(&socket).unwrap();
     pass(Duration::from_secs(10_000));
     drop(request);
     assert_eq!(guest.patience(), Some(keepalive));
@@ -50,20 +55,23 @@ fn a_connection_has_so_long_for_each_head_and_any_time_for_the_answer() {
     pass(Duration::from_secs(1));
     assert_eq!(guest.patience(), None);
     drop(guest);
-    assert!(guests.busy(peer(1)).is_none() && guests.by_peer.is_empty());
+    assert!(guests.busy(&socket).is_none() && guests.by_socket.is_empty());
 }
 
 #[test]
-fn a_connection_that_never_asks_is_overdue_and_an_address_can_return() {
+fn a_connection_that_never_asks_is_overdue_and_a_client_can_have_two_from_one_port() {
     let clock = Arc::new(Hand::default());
     let guests = guests(Arc::clone(&clock) as _, |_| {});
-    let first = guests.seat().unwrap().admit(peer(1), peer(1), None);
+    let (one, other) = (socket(), socket());
+    let first = guests.seat().unwrap().admit(&one, peer(1), None);
     *clock.1.lock() += guests.limits.header_timeout;
     assert_eq!(first.patience(), None);
-    let second = guests.seat().unwrap().admit(peer(1), peer(1), None);
-    drop(first);
-    assert!(guests.busy(peer(1)).is_some());
+    let second = guests.seat().unwrap().admit(&other, peer(1), None);
     assert!(second.patience().is_some());
+    let asked = guests.busy(&other).unwrap();
+    assert!(Arc::ptr_eq(&asked.state, &second.state));
+    drop(first);
+    assert!(guests.busy(&one).is_none() && guests.busy(&other).is_some());
 }
 
 #[test]
@@ -93,40 +101,43 @@ fn connections_are_limited_in_all_and_from_one_address() {
 
 #[test]
 fn a_connection_ends_after_so_many_requests() {
+    let socket = socket();
     let guests = guests(Arc::new(SystemClock), |limits| limits.requests = 2);
-    let guest = guests.seat().unwrap().admit(peer(1), peer(1), None);
-    assert!(!guests.busy(peer(1)).unwrap().last && !*guest.hangup().borrow());
-    assert!(guests.busy(peer(1)).unwrap().last && *guest.hangup().borrow());
+    let guest = guests.seat().unwrap().admit(&socket, peer(1), None);
+    assert!(!guests.busy(&socket).unwrap().last && !*guest.hangup().borrow());
+    assert!(guests.busy(&socket).unwrap().last && *guest.hangup().borrow());
 }
 
 #[test]
 fn a_panic_leaves_no_count_wrong() {
+    let socket = socket();
     let guests = guests(Arc::new(SystemClock), |_| {});
     let fault = std::thread::scope(|scope| {
         let request = scope.spawn(|| {
             let mut seat = guests.seat().unwrap();
             seat.take(peer(1).ip()).unwrap();
-            let _guest = seat.admit(peer(1), peer(1), None);
-            let _busy = guests.busy(peer(1)).unwrap();
+            let _guest = seat.admit(&socket, peer(1), None);
+            let _busy = guests.busy(&socket).unwrap();
             std::panic::resume_unwind(Box::new(()));
         });
         request.join()
     });
     assert!(fault.is_err());
     assert_eq!(guests.crowd.open.load(Ordering::Relaxed), 0);
-    assert!(guests.crowd.by_address.is_empty() && guests.by_peer.is_empty());
+    assert!(guests.crowd.by_address.is_empty() && guests.by_socket.is_empty());
     assert_eq!(guests.metrics.open.get(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn j10_a_drain_waits_for_answers_and_hardly_for_anything_else() {
+    let socket = socket();
     let guests = guests(Arc::new(SystemClock), |_| {});
-    let guest = guests.seat().unwrap().admit(peer(1), peer(1), None);
+    let guest = guests.seat().unwrap().admit(&socket, peer(1), None);
     let (stop, stopping) = watch::channel(false);
     let patience = Duration::from_secs(60);
     assert!(timeout(patience, guest.farewell(&stopping)).await.is_err(), "nobody said stop");
     stop.send_replace(true);
-    let request = guests.busy(guest.peer).unwrap();
+    let request = guests.busy(&socket).unwrap();
     assert!(timeout(patience, guest.farewell(&stopping)).await.is_err(), "a request is left");
     drop(request);
     assert!(timeout(Duration::from_secs(5), guest.farewell(&stopping)).await.is_ok());

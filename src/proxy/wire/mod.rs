@@ -9,7 +9,6 @@ mod frames;
 mod http1;
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -77,14 +76,11 @@ impl<S> Wire<S> {
     pub(super) fn new(
         io: S,
         id: UniqueIDType,
-        peer: SocketAddr,
+        digest: Arc<SocketDigest>,
         guest: Arc<GuestState>,
         spoken: Spoken,
     ) -> Self {
-        let digest = SocketDigest::from_raw_fd(id);
-        // Asked for later, it would be unknown if the client had gone by then.
-        let _known = digest.peer_addr.set(Some(peer.into()));
-        Self { io, id, digest: Arc::new(digest), guest, spoken, gathered: BytesMut::new() }
+        Self { io, id, digest, guest, spoken, gathered: BytesMut::new() }
     }
 }
 
