@@ -76,6 +76,7 @@ async fn main() -> ExitCode {
         beat.tick().await;
         service.reload(number).await;
     }
+    beat.tick().await;
     failed += load.report(&format!("{reloads} reloads")).await;
 
     let (load, changes) = (service.load().await, minutes("--restart-minutes") * CHANGES_PER_MINUTE);
@@ -84,6 +85,7 @@ async fn main() -> ExitCode {
         beat.tick().await;
         if number % 2 == 0 { service.restart().await } else { service.upgrade().await }
     }
+    beat.tick().await;
     failed += load.report(&format!("{changes} restarts and upgrades, in turn")).await;
 
     if failed == 0 {

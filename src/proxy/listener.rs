@@ -84,6 +84,7 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
+                biased;
                 () = told(&mut stopping) => break,
                 Some(_) = connections.join_next() => {}
                 accepted = socket.accept() => match accepted {
@@ -95,8 +96,10 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
                 },
             }
         }
-        // Who waits to be accepted was told by the system that he is connected; nobody else may come for him.
-        for _ in 0..LAST_GUESTS {
+        // Who waits to be accepted was told by the system that he is connected. Where the socket lives on, its new edge comes for
+        // him, with its own settings; otherwise nobody else may.
+        let last = if Arc::strong_count(&socket) > 1 { 0 } else { LAST_GUESTS };
+        for _ in 0..last {
             match timeout(Duration::ZERO, socket.accept()).await {
                 Ok(Ok((tcp, peer))) => self.welcome(tcp, peer, &shutdown, &mut connections),
                 Ok(Err(_)) | Err(_) => break,
