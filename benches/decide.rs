@@ -105,8 +105,11 @@ impl Ask {
     }
 
     fn decide(&self) -> Decision {
-        let connection =
-            Connection { peer: SocketAddr::from(([192, 0, 2, 1], 1)), transport: Transport::Tls };
+        let connection = Connection {
+            peer: SocketAddr::from(([192, 0, 2, 1], 1)),
+            transport: Transport::Tls,
+            certificate: None,
+        };
         let head = RequestHead {
             method: &Method::GET,
             target: self.target.as_bytes(),

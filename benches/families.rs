@@ -118,7 +118,7 @@ async fn refresh(how: &str, edge: &Edge, mut tokens: Vec<String>, in_flight: usi
     let mut refreshing = JoinSet::new();
     while !tokens.is_empty() {
         let own = tokens.split_off(tokens.len().saturating_sub(share));
-        let mut wire = Wire::connect(edge.address).await;
+        let mut wire = Wire::connect(edge.address()).await;
         refreshing.spawn(async move {
             let mut latencies = Vec::with_capacity(own.len());
             for token in own {

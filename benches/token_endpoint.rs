@@ -140,7 +140,7 @@ impl Site {
     async fn guests(&self, number: usize, request: &str) -> Vec<Guest> {
         let mut guests = Vec::with_capacity(number);
         for _ in 0..number {
-            let wire = Wire::connect(self.edge.address).await;
+            let wire = Wire::connect(self.edge.address()).await;
             guests.push(Guest { wire, request: request.to_owned() });
         }
         guests

@@ -25,9 +25,12 @@ pub enum Reason {
     NoRoute,
     BadPath,
     BadRequest,
+    ContentTooLarge,
     StateUnavailable,
     Throttled,
     PlaintextRefused,
+    Redirected,
+    ClientCertificate,
     UpstreamUnreachable,
     UpstreamTimeout,
     InternalError,
@@ -35,7 +38,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for the metrics to start at zero and for the documentation test.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::NoToken,
         Self::MalformedToken,
         Self::BadSignature,
@@ -53,9 +56,12 @@ impl Reason {
         Self::NoRoute,
         Self::BadPath,
         Self::BadRequest,
+        Self::ContentTooLarge,
         Self::StateUnavailable,
         Self::Throttled,
         Self::PlaintextRefused,
+        Self::Redirected,
+        Self::ClientCertificate,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
         Self::InternalError,
@@ -82,9 +88,12 @@ impl Reason {
             Self::NoRoute => "no_route",
             Self::BadPath => "bad_path",
             Self::BadRequest => "bad_request",
+            Self::ContentTooLarge => "content_too_large",
             Self::StateUnavailable => "state_unavailable",
             Self::Throttled => "throttled",
             Self::PlaintextRefused => "plaintext_refused",
+            Self::Redirected => "redirected",
+            Self::ClientCertificate => "client_certificate",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::InternalError => "internal_error",
@@ -120,11 +129,16 @@ impl Reason {
             Self::NoRoute => "no route covers this host and path",
             Self::BadPath => "the path could be read in two ways",
             Self::BadRequest => "the request itself is malformed or ambiguous",
+            Self::ContentTooLarge => "the body is longer than the route takes",
             Self::StateUnavailable => {
                 "what was revoked is not known: the state store was not reached for too long"
             }
             Self::Throttled => "too many logins are waiting",
             Self::PlaintextRefused => "credentials are not taken over plain HTTP on this listener",
+            Self::Redirected => "the listener sends everybody to https",
+            Self::ClientCertificate => {
+                "the route needs a client certificate with a name that it lists, and none came"
+            }
             Self::UpstreamUnreachable => "the upstream refused the connection or broke it",
             Self::UpstreamTimeout => "the upstream did not answer in time",
             Self::InternalError => "portcullis itself failed; the request was not forwarded",

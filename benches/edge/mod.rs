@@ -21,6 +21,8 @@ use tokio::net::TcpStream;
 
 /// The kernel counts processor time in hundredths of a second for everybody who reads `/proc`.
 const TICK: Duration = Duration::from_millis(10);
+/// How many lines of the binary are shown, once it runs.
+const MOST_LINES: usize = 20;
 
 /// Moves this process to the second core, if there is one. Call it before anything is started.
 pub(crate) fn move_aside() {
@@ -82,8 +84,9 @@ pub(crate) fn write(directory: &Path, name: &str, bytes: &[u8]) {
 /// The binary, killed when dropped.
 pub(crate) struct Edge {
     process: Child,
-    pub(crate) address: SocketAddr,
-    admin: SocketAddr,
+    /// Where it listens, in the order of its configuration.
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) admin: SocketAddr,
     /// From the spawn to the line that says that it listens.
     pub(crate) listening: Duration,
     /// From the spawn to the first time that it said it was ready.
@@ -104,32 +107,42 @@ impl Edge {
         let began = SystemClock.instant();
         let mut process = command.spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let mut address = |message: &str| -> SocketAddr {
-            let said = lines.find_map(|line| {
-                let line = line.ok()?;
-                let said: Value = serde_json::from_str(&line).unwrap_or_default();
-                if said.get("message").and_then(Value::as_str) != Some(message) {
-                    eprintln!("{line}");
-                    return None;
+        let (mut addresses, mut listening) = (Vec::new(), Duration::ZERO);
+        let admin = lines.find_map(|line| {
+            let line = line.ok()?;
+            let said: Value = serde_json::from_str(&line).unwrap_or_default();
+            let address = || said.get("address")?.as_str()?.parse().ok();
+            match said.get("message").and_then(Value::as_str) {
+                Some("listening") => {
+                    addresses.extend(address());
+                    listening = began.elapsed();
                 }
-                said.get("address")?.as_str()?.parse().ok()
-            });
-            said.expect("the binary did not start")
-        };
-        let edge = address("listening");
-        let listening = began.elapsed();
-        let admin = address("admin listening");
+                Some("admin listening") => return address(),
+                _ => eprintln!("{line}"),
+            }
+            None
+        });
+        let admin = admin.expect("the binary did not start");
         // Whoever stops reading a pipe stops its writer sooner or later.
         std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                eprintln!("{line}");
-            }
+            let mut lines = lines.map_while(Result::ok);
+            lines.by_ref().take(MOST_LINES).for_each(|line| eprintln!("{line}"));
+            lines.for_each(drop);
         });
         let mut operator = Wire::connect(admin).await;
         while operator.ask(&get("/readyz")).await.0 != 200 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Self { process, address: edge, admin, listening, ready: began.elapsed() }
+        Self { process, addresses, admin, listening, ready: began.elapsed() }
+    }
+
+    /// The first address where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses.first().copied().unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// What it has used and done up to now.
@@ -139,14 +152,9 @@ impl Edge {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
         };
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        // After the name, which may hold anything; user and system time are the 14th and 15th field.
-        let (_, fields) = stat.rsplit_once(") ").unwrap();
-        let ticks: u32 =
-            fields.split(' ').skip(11).take(2).map(|t| t.parse::<u32>().unwrap()).sum();
         Meter {
             at: SystemClock.instant(),
-            processor: TICK * ticks,
+            processor: processor(self.pid()),
             writes: metric("portcullis_state_writes_per_commit_sum"),
             commits: metric("portcullis_state_writes_per_commit_count"),
         }
@@ -154,13 +162,25 @@ impl Edge {
 
     /// The memory that it has now, and the most that it ever had, in MiB.
     pub(crate) fn memory(&self) -> (u64, u64) {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let kib = |name: &str| -> u64 {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.trim().trim_end_matches(" kB").parse().unwrap()
+            status(self.pid(), name).trim_end_matches(" kB").parse().unwrap()
         };
         (kib("VmRSS:") / 1024, kib("VmHWM:") / 1024)
     }
+}
+
+/// The processor time that a process has used.
+pub(crate) fn processor(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // After the name, which may hold anything; user and system time are the 14th and 15th field.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    TICK * fields.split(' ').skip(11).take(2).map(|t| t.parse::<u32>().unwrap()).sum::<u32>()
+}
+
+/// What the kernel says of a process under this name.
+pub(crate) fn status(pid: u32, name: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
 }
 
 impl Drop for Edge {

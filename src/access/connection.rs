@@ -1,14 +1,19 @@
 //! How a request reached us: who is at the other end of the connection, and what protects the bytes on it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::access::certificate::ClientCertificate;
 
 /// The connection a request came over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
     /// The other end, as the kernel says it.
     pub peer: SocketAddr,
     /// What carries the bytes.
     pub transport: Transport,
+    /// The certificate that the client proved to hold, on a listener that asks for one.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// What carries the bytes of a connection.
@@ -31,4 +36,6 @@ pub enum PlainRule {
     Insecure,
     /// Credentials are refused.
     Refused,
+    /// Nothing is answered here but where to find it over https.
+    Redirect,
 }

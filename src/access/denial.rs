@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use crate::answer::Answer;
@@ -27,6 +27,10 @@ pub enum Refusal {
     Method(MethodSet),
     /// Credentials over plain HTTP where nobody vouches for the wire.
     Plaintext,
+    /// It came over plain HTTP and is sent to this https URL.
+    Redirect(String),
+    /// The route needs a certificate of the client, with a name that it names, and there is none that counts.
+    Certificate,
     /// The route needs a bearer token and there is none.
     NoToken,
     /// More than one `Authorization` field, or one that is no credential by its grammar.
@@ -39,6 +43,8 @@ pub enum Refusal {
     NoState,
     /// The token holds, but not for this route; the scopes that would have sufficed.
     Scope(Scope),
+    /// The body is to be longer than the route takes.
+    TooLarge,
 }
 
 impl From<VerifyError> for Refusal {
@@ -111,12 +117,15 @@ impl Denial {
             Refusal::NoRoute => Reason::NoRoute,
             Refusal::Method(_) => Reason::MethodNotAllowed,
             Refusal::Plaintext => Reason::PlaintextRefused,
+            Refusal::Redirect(_) => Reason::Redirected,
+            Refusal::Certificate => Reason::ClientCertificate,
             Refusal::NoToken => Reason::NoToken,
             Refusal::MalformedCredential => Reason::MalformedToken,
             Refusal::Token(reason) => *reason,
             Refusal::KeysUnavailable => Reason::KeysUnavailable,
             Refusal::NoState => Reason::StateUnavailable,
             Refusal::Scope(_) => Reason::MissingScope,
+            Refusal::TooLarge => Reason::ContentTooLarge,
         }
     }
 
@@ -132,6 +141,15 @@ impl Denial {
                     .with(ALLOW, allow.unwrap_or(HeaderValue::from_static("")))
             }
             Refusal::Plaintext => plain(StatusCode::FORBIDDEN, "https_required"),
+            // 308, not 301: nobody may turn the method into another (RFC 9110 section 15.4.9).
+            Refusal::Redirect(url) => match HeaderValue::from_str(url) {
+                Ok(url) => {
+                    plain(StatusCode::PERMANENT_REDIRECT, "https_required").with(LOCATION, url)
+                }
+                Err(_) => plain(StatusCode::FORBIDDEN, "https_required"),
+            },
+            // No token would help, so none is asked for.
+            Refusal::Certificate => plain(StatusCode::FORBIDDEN, "client_certificate_required"),
             // RFC 6750 section 3.1: no error code when no credential was offered.
             Refusal::NoToken => {
                 challenge(StatusCode::UNAUTHORIZED, "unauthorized", REALM.to_owned())
@@ -144,6 +162,7 @@ impl Denial {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
                     .with(RETRY_AFTER, HeaderValue::from_static(KEYS_RETRY_SECONDS))
             }
+            Refusal::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "content_too_large"),
             Refusal::Scope(wanted) if wanted.is_empty() => {
                 coded(StatusCode::FORBIDDEN, "insufficient_scope", "")
             }
@@ -224,6 +243,11 @@ mod tests {
     fn c4_a_malformed_credential_is_400_invalid_request() {
         let expected = "Bearer realm=\"portcullis\", error=\"invalid_request\"";
         assert_eq!(heard(Refusal::MalformedCredential), (400, expected.to_owned()));
+    }
+
+    #[test]
+    fn a_missing_certificate_asks_for_no_token() {
+        assert_eq!(heard(Refusal::Certificate), (403, String::new()));
     }
 
     #[test]

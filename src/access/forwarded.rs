@@ -75,6 +75,7 @@ mod tests {
         Connection {
             peer: format!("{peer}:1000").parse().unwrap(),
             transport: Transport::Plain(PlainRule::BehindTls),
+            certificate: None,
         }
     }
 

@@ -5,6 +5,7 @@
 //! the only way to forward a request, and only `gateway` can make one.
 
 pub mod authorize;
+pub mod certificate;
 pub mod connection;
 pub mod denial;
 pub mod edits;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::access::certificate::ClientCertificate;
 use crate::access::edits::HeaderEdits;
 use crate::oauth::client::ClientId;
 use crate::oauth::subject::Subject;
@@ -20,6 +21,8 @@ pub struct Permit {
     pub(crate) token: Option<Arc<VerifiedToken>>,
     /// Set when the verification was made anew: what `Gateway::remember` files.
     pub(crate) fresh: Option<TokenDigest>,
+    /// The client's certificate, where the route needs one.
+    pub(crate) certificate: Option<Arc<ClientCertificate>>,
     pub(crate) target: String,
     pub(crate) host: String,
     pub(crate) edits: HeaderEdits,
@@ -36,6 +39,12 @@ impl Permit {
     #[must_use]
     pub fn upstream(&self) -> &Arc<Upstream> {
         &self.route.upstream
+    }
+
+    /// The longest body that may follow, in bytes.
+    #[must_use]
+    pub fn body_limit(&self) -> Option<u64> {
+        self.route.body_limit
     }
 
     /// The target for the upstream, in origin form: the path that was matched in its one spelling, and the query as received.

@@ -20,7 +20,7 @@ use crate::gateway::Shared;
 use crate::gateway::live::Live;
 use crate::keys::{Algorithm, generate};
 use crate::observe;
-use crate::proxy::{QUIET_TARGETS, Server};
+use crate::proxy::{QUIET, Server};
 use crate::random::{OsRandom, identifier};
 use crate::secret::Secret;
 use crate::users::PasswordHash;
@@ -39,7 +39,7 @@ pub(super) fn demo() -> anyhow::Result<ExitCode> {
         let file = write_files(&scratch.0, address, application.local_addr()?)?;
         tokio::spawn(run_application(application));
 
-        observe::init_logging(&QUIET_TARGETS);
+        observe::init_logging(&QUIET);
         let loaded = config::load(&file, &SystemSources);
         let problems =
             || loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");

@@ -15,6 +15,7 @@ use crate::gateway::Gateway;
 use crate::gateway::decide::{Decision, RequestHead};
 use crate::gateway::rehearsal::{Rehearsal, Scene};
 use crate::oauth::scope::{Catalogue, Scope};
+use crate::route::certificate::CertificateName;
 use crate::route::rule::{AccessRule, Believed, Requirement};
 
 /// What to explain.
@@ -36,6 +37,9 @@ pub(super) struct Explain {
     /// Ask with the token in this file.
     #[arg(long, group = "who", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Ask with a client certificate of this name: `dns:…`, `uri:…`, `email:…` or `cn:…`.
+    #[arg(long, value_name = "NAME")]
+    certificate: Option<String>,
 }
 
 impl Explain {
@@ -53,7 +57,9 @@ impl Explain {
             }
             None => stage.token(&self.persona()?)?,
         };
-        let scene = Scene { method: &self.method, target: &self.url, host: None };
+        let certificate = self.certificate.as_deref().map(CertificateName::parse).transpose()?;
+        let (method, target) = (&self.method, &self.url);
+        let scene = Scene { method, target, host: None, certificate: certificate.as_ref() };
         let (text, allowed) = stage.play(&scene, token.as_deref(), describe)?;
         print!("{text}");
         Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -82,6 +88,9 @@ fn describe(head: &RequestHead<'_>, gateway: &Gateway, decision: Decision) -> (S
         let mut rule = rule(&route.rule, gateway.catalogue());
         if route.believed != Believed::default() {
             rule = format!("{rule}, of {}", route.believed);
+        }
+        if let Some(certificate) = &route.certificate {
+            rule = format!("{rule}, with a certificate of {certificate}");
         }
         let covered =
             if route.methods.contains(head.method) { "" } else { " (not for this method)" };

@@ -19,7 +19,7 @@ use crate::config::SystemSources;
 use crate::gateway::Shared;
 use crate::gateway::live::{Live, Rejected};
 use crate::observe;
-use crate::proxy::{QUIET_TARGETS, Server};
+use crate::proxy::{QUIET, Server};
 use crate::random::OsRandom;
 
 /// How long a start waits for the state store.
@@ -29,7 +29,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let read = read(file);
     print_problems(&read.problems, &read.warnings);
     let Some(config) = read.config else { return Ok(ExitCode::from(INVALID)) };
-    observe::init_logging(&QUIET_TARGETS);
+    observe::init_logging(&QUIET);
     let (listeners, admin) = (config.listeners.clone(), config.admin);
     let hashes = config.login.parallel_hashes;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -40,6 +40,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         hashes,
         Box::new(std::io::stdout()),
     )?;
+    observe::count_panics(Arc::clone(&shared.metrics));
     if let Some(state) = &config.state {
         shared = shared.with_state(state, config.login.limits)?;
     }
@@ -61,12 +62,6 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         }
         let (stop, stopping) = watch::channel(false);
         let signals = Signals::new().context("signals")?;
-        for address in server.addresses() {
-            tracing::info!(%address, "listening");
-        }
-        if let Some(address) = server.admin_address() {
-            tracing::info!(%address, "admin listening");
-        }
         tell(&[NotifyState::Ready]);
         let obeying = tokio::spawn(signals.obey(live, stop));
         server.run(stopping).await;

@@ -12,6 +12,7 @@ mod place;
 mod planned;
 mod problem;
 mod raw;
+mod raw_tls;
 mod shape;
 mod sources;
 mod tree;
@@ -20,8 +21,8 @@ mod words;
 use std::path::Path;
 
 pub use model::{
-    Config, ConnectionLimits, Endpoints, Expectation, KeyFolder, Listener, Login, Persona,
-    PolicyTest, StateConfig, TlsIdentity, Tokens,
+    ClientAuthorities, Config, ConnectionLimits, Endpoints, Expectation, KeyFolder, Listener,
+    Login, Persona, PolicyTest, StateConfig, Tls, TlsIdentity, Tokens,
 };
 pub use problem::Problem;
 pub use sources::{SourceFile, Sources, SystemSources};

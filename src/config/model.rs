@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 
 use crate::access::connection::{PlainRule, Transport};
@@ -15,6 +17,7 @@ use crate::grants::{ClientRegistry, RefreshPolicy};
 use crate::issuers::Accepted;
 use crate::keys::{KeyRing, ListedKey};
 use crate::oauth::scope::{Catalogue, Scope};
+use crate::route::certificate::CertificateName;
 use crate::route::host::Host;
 use crate::route::table::RouteTable;
 use crate::state::Place;
@@ -54,10 +57,12 @@ pub struct Config {
 pub struct Listener {
     /// Where it is bound.
     pub address: SocketAddr,
-    /// The certificate, where TLS ends here.
-    pub tls: Option<TlsIdentity>,
+    /// The certificates, where TLS ends here.
+    pub tls: Option<Tls>,
     /// What holds for credentials where TLS does not end here.
     pub plain: PlainRule,
+    /// The `Strict-Transport-Security` of every answer (RFC 6797); only where TLS ends here.
+    pub hsts: Option<HeaderValue>,
     /// Whether a balancer in front says the client's address on each connection, with a PROXY header.
     pub proxy_protocol: bool,
     /// What one client may take.
@@ -116,15 +121,56 @@ impl Listener {
         }
     }
 
-    /// Whether another is the same but for its certificates, which can change under open connections.
+    /// Whether another is the same but for its certificates, which can change under open connections. The authorities for
+    /// clients are a setting: connections whose certificates others vouched for must end.
     #[must_use]
     pub fn has_settings_of(&self, other: &Self) -> bool {
-        let Self { address, tls: _, plain: _, proxy_protocol, limits } = self;
+        let Self { address, tls, plain: _, hsts, proxy_protocol, limits } = self;
+        let authorities = |tls: &Option<Tls>| {
+            tls.as_ref().and_then(|tls| Some(tls.client_ca.as_ref()?.roots.roots.clone()))
+        };
         self.transport() == other.transport()
+            && authorities(tls) == authorities(&other.tls)
             && *address == other.address
+            && *hsts == other.hsts
             && *proxy_protocol == other.proxy_protocol
             && *limits == other.limits
     }
+}
+
+/// How TLS ends on a listener.
+#[derive(Clone)]
+pub struct Tls {
+    /// What is shown to clients that name no host, or one that no certificate is for.
+    pub default: TlsIdentity,
+    /// What is shown for the hosts in it. Of two for one host the first counts; the default is before them all.
+    pub also: Vec<TlsIdentity>,
+    /// Whose certificates clients are asked for; nobody's, where there is none.
+    pub client_ca: Option<ClientAuthorities>,
+}
+
+impl Tls {
+    /// Every certificate, those that count first before the others.
+    pub fn identities(&self) -> impl Iterator<Item = &TlsIdentity> {
+        std::iter::once(&self.default).chain(&self.also)
+    }
+
+    /// The files with certificates, as configured, and when the first certificate of each that matters expires.
+    pub fn expiries(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        let own = self.identities().map(|own| (own.file.as_str(), own.not_after));
+        own.chain(self.client_ca.iter().map(|ca| (ca.file.as_str(), ca.not_after)))
+    }
+}
+
+/// The authorities that issue certificates to clients.
+#[derive(Clone)]
+pub struct ClientAuthorities {
+    /// Their certificates; at least one.
+    pub roots: Arc<RootCertStore>,
+    /// The file, as configured.
+    pub file: String,
+    /// When the first of them expires.
+    pub not_after: Timestamp,
 }
 
 /// A certificate chain with its private key.
@@ -132,6 +178,10 @@ impl Listener {
 pub struct TlsIdentity {
     /// Both, known to fit each other.
     pub key: Arc<CertifiedKey>,
+    /// The file of the certificate, as configured.
+    pub file: String,
+    /// The hosts in the leaf, in lower case, some of them as `*.` and a name.
+    pub hosts: Vec<String>,
     /// When the leaf expires.
     pub not_after: Timestamp,
 }
@@ -221,6 +271,8 @@ pub struct PolicyTest {
     pub host: Option<String>,
     /// Who sends it.
     pub as_who: Persona,
+    /// The name in the client certificate that it comes with.
+    pub certificate: Option<CertificateName>,
     /// What must come of it.
     pub expect: Expectation,
 }

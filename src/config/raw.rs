@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub(super) use super::raw_tls::{RawHsts, RawUpstreamTls};
+
 /// A list; an item that was refused is `None`.
 pub(super) type List<T> = Vec<Option<T>>;
 /// A map with names of the operator's choice; a value that was refused is `None`.
@@ -19,11 +21,17 @@ macro_rules! section {
         $(#[$doc])*
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields, expecting = "a map")]
-        pub(super) struct $name {
-            $($(#[$field_doc])* pub(super) $field: Option<$kind>,)*
+        pub(in crate::config) struct $name {
+            $($(#[$field_doc])* pub(in crate::config) $field: Option<$kind>,)*
         }
     };
 }
+
+pub(super) use section;
+
+mod listeners;
+
+pub(super) use listeners::*;
 
 section! {
     /// The whole file.
@@ -54,60 +62,6 @@ section! {
         routes: List<RawRoute>,
         /// Requests with the decision they must get; run by `check` and before every reload.
         tests: List<RawTest>,
-    }
-}
-
-section! {
-    /// One listening socket.
-    RawListener {
-        /// `IP:PORT`.
-        address: String,
-        /// Terminates TLS here.
-        tls: RawTls,
-        /// A trusted proxy in front terminates TLS, and says so with `X-Forwarded-Proto: https`. Default: false.
-        behind_tls: bool,
-        /// Takes passwords and tokens over plain HTTP from anywhere. Default: false.
-        insecure_plaintext: bool,
-        /// A trusted proxy in front begins each connection with a PROXY header, version 1 or 2. Default: false.
-        proxy_protocol: bool,
-        /// What one client may take.
-        limits: RawConnectionLimits,
-    }
-}
-
-section! {
-    /// What the clients of a listener may take.
-    RawConnectionLimits {
-        /// How long a connection has for its first head, and each head from its first byte on. Default: 10s.
-        header_timeout: Duration,
-        /// How long a connection is kept without a request. Default: 75s.
-        keepalive_timeout: Duration,
-        /// The longest pause in the body of a request or an answer. Default: 60s.
-        body_timeout: Duration,
-        /// The longest head. Default: 32KiB.
-        header_bytes: Size,
-        /// The most fields of a head. Default: 100.
-        header_count: u64,
-        /// The longest target: path and query. Default: 8KiB.
-        target_bytes: Size,
-        /// The most connections. Default: 20000.
-        connections: u64,
-        /// The most connections from one address, or one /64 of IPv6. Default: 500.
-        per_address: u64,
-        /// The most requests on one connection. Default: 10000.
-        requests: u64,
-        /// The most requests at once on one HTTP/2 connection. Default: 100.
-        h2_streams: u64,
-    }
-}
-
-section! {
-    /// The server's certificate.
-    RawTls {
-        /// PEM file, the leaf first.
-        certificate: String,
-        /// PEM file, readable by its owner and group only.
-        private_key: String,
     }
 }
 
@@ -394,6 +348,8 @@ section! {
         paths: RawPaths,
         /// How long to wait.
         timeouts: RawTimeouts,
+        /// Speaks TLS to it, as `{}` when nothing else is to be said. Default: plain HTTP.
+        tls: RawUpstreamTls,
     }
 }
 
@@ -436,6 +392,19 @@ section! {
         scopes: RawScopes,
         /// Whose tokens it believes: outside issuers by their `issuer`, ourselves as `self`. Default: `[self]`.
         issuers: List<String>,
+        /// The most that it takes. Default: as much as comes.
+        limits: RawRouteLimits,
+        /// Names of client certificates, one of which is needed besides everything else: `dns:…`, `uri:…`, `email:…`, `cn:…`.
+        /// Default: none is needed.
+        client_certificate: List<String>,
+    }
+}
+
+section! {
+    /// The most that a route takes.
+    RawRouteLimits {
+        /// Bytes of a request's body.
+        body: Size,
     }
 }
 
@@ -450,6 +419,8 @@ section! {
         user: String,
         /// As somebody whose token carries these.
         scopes: List<String>,
+        /// With a client certificate of this name: `dns:…`, `uri:…`, `email:…`, `cn:…`.
+        certificate: String,
         /// `allow`, or the status of the refusal.
         expect: Word,
     }

@@ -42,6 +42,12 @@ pub trait Sources: fmt::Debug + Send + Sync {
     /// When the name cannot be resolved now.
     fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
 
+    /// The certificate authorities that the system believes, each in DER. None when it has none, or they cannot be read.
+    fn authorities(&self) -> Vec<Vec<u8>> {
+        let found = rustls_native_certs::load_native_certs();
+        found.certs.iter().map(|der| der.to_vec()).collect()
+    }
+
     /// The time, for warnings about what has expired.
     fn now(&self) -> Timestamp {
         SystemClock.now()

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method};
 
 use crate::access::authorize::authorize;
@@ -79,10 +80,14 @@ impl Gateway {
         }
     }
 
-    /// Whether the token that let a request pass still holds: not over, not revoked, its user and client still there. For
-    /// tunnels, which go on long after the decision. Scopes are not asked again.
+    /// Whether what let a request pass still holds: the certificate, where the route needs one, is not over; the token is not
+    /// over, not revoked, its user and client still there. For tunnels, which go on long after the decision. Scopes are not
+    /// asked again.
     #[must_use]
     pub fn still_holds(&self, permit: &Permit, now: Timestamp) -> bool {
+        if permit.certificate.as_ref().is_some_and(|certificate| !certificate.holds(now)) {
+            return false;
+        }
         let Some(token) = &permit.token else { return true };
         let known = |mirror: &Arc<Mirror>| mirror.is_usable() && !mirror.is_revoked(token);
         now < token.expires_at()
@@ -102,11 +107,15 @@ impl Gateway {
 
     fn walk(&self, head: &RequestHead<'_>, now: Timestamp) -> Result<Decision, Denial> {
         let target = Target::parse(head.target, head.authority, head.headers).map_err(refused)?;
+        if head.connection.transport == Transport::Plain(PlainRule::Redirect) {
+            return Err(Denial::new(self.redirect(&target, head)));
+        }
         if let Some(endpoint) = self.own_endpoint(&target, head)? {
             return Ok(Decision::Serve(endpoint));
         }
         let path = target.path().map_err(|_| Denial::new(Refusal::BadPath))?;
         let route = self.find(&target, &path, head.method)?;
+        check_certificate(&route, head.connection, now)?;
         let holder = match route.rule {
             AccessRule::Public => None,
             AccessRule::Optional | AccessRule::Required(_) => self
@@ -114,7 +123,33 @@ impl Gateway {
                 .map_err(|denial| denial.on(&route.id))?,
         };
         self.check(&route, holder.as_ref())?;
+        check_length(&route, holder.as_ref(), head.headers)?;
         Ok(Decision::Forward(Box::new(self.permit(route, holder, &target, &path, head))))
+    }
+
+    /// Where to, on a listener that only redirects: the same path and query on a host that the configuration names. What
+    /// cannot be repeated, since its body or its effect would be, is refused; credentials are not even looked at.
+    fn redirect(&self, target: &Target<'_>, head: &RequestHead<'_>) -> Refusal {
+        let Ok(path) = target.path() else { return Refusal::BadPath };
+        // In absolute form the client chooses more than a path; no client sends it to whom it takes for the server itself.
+        if head.target.first() != Some(&b'/') {
+            return Refusal::BadPath;
+        }
+        let host = target.host.name();
+        if !self.routes.names(host) && !self.hosts.iter().any(|own| own.name() == host) {
+            return Refusal::NoRoute;
+        }
+        if !matches!(*head.method, Method::GET | Method::HEAD) {
+            return Refusal::Plaintext;
+        }
+        // Whether an ambiguous path is a good one is for its route to say.
+        if path.is_ambiguous()
+            && let Err(denial) = self.find(target, &path, head.method)
+        {
+            return denial.refusal().clone();
+        }
+        let query = target.query.map_or_else(String::new, |query| format!("?{query}"));
+        Refusal::Redirect(format!("https://{host}{}{query}", path.spelling()))
     }
 
     /// Whether the target is an endpoint of ours. A near-miss of one is nothing, on every host where they are ours: an
@@ -152,7 +187,7 @@ impl Gateway {
                 PlainRule::BehindTls => {
                     self.trusted_proxies.is_https(head.connection, head.headers)
                 }
-                PlainRule::Refused => false,
+                PlainRule::Refused | PlainRule::Redirect => false,
             },
         };
         if vouched { Ok(()) } else { Err(Denial::new(Refusal::Plaintext)) }
@@ -330,8 +365,43 @@ impl Gateway {
             Some(Holder { token, fresh, .. }) => (Some(token), fresh),
             None => (None, None),
         };
-        Permit { route, token, fresh, target: forwarded, host: target.host.to_string(), edits }
+        let certificate = route.certificate.as_ref().and(head.connection.certificate.clone());
+        let host = target.host.to_string();
+        Permit { route, token, fresh, certificate, target: forwarded, host, edits }
     }
+}
+
+/// Refuses a body that is announced to be longer than the route takes. One that is not announced is counted as it comes.
+fn check_length(route: &Route, holder: Option<&Holder>, headers: &HeaderMap) -> Result<(), Denial> {
+    let (Some(limit), Some(length)) = (route.body_limit, headers.get(CONTENT_LENGTH)) else {
+        return Ok(());
+    };
+    // Whoever reads heads has refused what is no number.
+    let length = length.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+    if length.is_some_and(|length| length <= limit) {
+        return Ok(());
+    }
+    let denial = Denial::new(Refusal::TooLarge).on(&route.id);
+    Err(match holder {
+        Some(holder) => denial.of(&holder.token, holder.fresh.is_none()),
+        None => denial,
+    })
+}
+
+/// Whether the connection has the certificate that the route needs. Asked of every route in one place, before its rule is
+/// looked at, so that no rule can forget it; and before any token, so that whoever lacks the certificate learns nothing about
+/// a token that may be stolen.
+fn check_certificate(
+    route: &Arc<Route>,
+    connection: &Connection,
+    now: Timestamp,
+) -> Result<(), Denial> {
+    let Some(rule) = &route.certificate else { return Ok(()) };
+    let counts = connection
+        .certificate
+        .as_ref()
+        .is_some_and(|certificate| certificate.holds(now) && rule.admits(certificate.names()));
+    if counts { Ok(()) } else { Err(Denial::new(Refusal::Certificate).on(&route.id)) }
 }
 
 fn refused(error: TargetError) -> Denial {

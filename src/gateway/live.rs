@@ -12,7 +12,7 @@ use std::{fmt, io};
 
 use arc_swap::ArcSwap;
 
-use crate::config::{self, Config, Listener, Problem, Sources, StateConfig};
+use crate::config::{self, Config, Listener, Problem, Sources, StateConfig, Tls};
 use crate::gateway::rehearsal::{self, TestFailure};
 use crate::gateway::{Gateway, Shared};
 
@@ -97,10 +97,10 @@ impl Live {
         shared: Arc<Shared>,
     ) -> Result<Self, Rejected> {
         let state = config.state.clone();
-        let limits = config.login.limits;
+        let (limits, listeners) = (config.login.limits, config.listeners.clone());
         let gateway = build(config, &shared, 0)?;
         shared.throttle.set_limits(limits);
-        come_into_force(&gateway);
+        come_into_force(&gateway, &listeners);
         Ok(Self {
             file: file.to_owned(),
             sources,
@@ -156,7 +156,7 @@ impl Live {
             None => None,
         };
         self.shared.throttle.set_limits(limits);
-        come_into_force(&gateway);
+        come_into_force(&gateway, &listeners);
         self.current.store(Arc::new(gateway));
         // After the swap: whoever comes in through a new listener is judged by the snapshot that it belongs to.
         if let Some(change) = change {
@@ -167,13 +167,19 @@ impl Live {
 }
 
 /// Tells what outlives the snapshots about the one that is about to be theirs.
-fn come_into_force(gateway: &Gateway) {
+fn come_into_force(gateway: &Gateway, listeners: &[Listener]) {
     gateway.shared().issuer_keys.install(gateway.issuers().keys().cloned());
     let metrics = &gateway.shared().metrics;
     metrics.forget_key_expiries();
     for key in gateway.keys().iter() {
         if let Some(until) = key.until() {
             metrics.set_key_expiry(key.id(), until);
+        }
+    }
+    metrics.forget_certificate_expiries();
+    for Listener { address, tls, .. } in listeners {
+        for (file, at) in tls.iter().flat_map(Tls::expiries) {
+            metrics.set_certificate_expiry(&address.to_string(), file, at);
         }
     }
 }

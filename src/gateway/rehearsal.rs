@@ -11,7 +11,9 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method};
 
+use crate::access::certificate::ClientCertificate;
 use crate::access::connection::{Connection, Transport};
+use crate::clock::Timestamp;
 use crate::config::{Expectation, Persona, PolicyTest};
 use crate::gateway::decide::{Decision, RequestHead};
 use crate::gateway::{Gateway, HeldUser, Holders};
@@ -19,6 +21,7 @@ use crate::oauth::client::ClientId;
 use crate::oauth::scope::{Scope, ScopeBits};
 use crate::oauth::subject::Subject;
 use crate::random;
+use crate::route::certificate::CertificateName;
 use crate::token::Content;
 
 /// A snapshot with a stage on which anybody can be played.
@@ -41,6 +44,8 @@ pub struct Scene<'a> {
     pub target: &'a str,
     /// The host; without one, the first of `tokens.hosts`, else `localhost`.
     pub host: Option<&'a str>,
+    /// The name in the client's certificate; without one, the client has none.
+    pub certificate: Option<&'a CertificateName>,
 }
 
 /// A request could not be made up.
@@ -138,9 +143,12 @@ impl Rehearsal {
             let value = HeaderValue::try_from(format!("Bearer {token}"));
             headers.insert(AUTHORIZATION, value.map_err(|e| SceneError::Token(e.to_string()))?);
         }
+        let played =
+            |name: &CertificateName| ClientCertificate::new([name.clone()], Timestamp::MAX);
         let connection = Connection {
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             transport: Transport::Tls,
+            certificate: scene.certificate.map(played).map(Arc::new),
         };
         let head = RequestHead {
             method: &method,
@@ -207,7 +215,9 @@ pub fn run(gateway: &Gateway, tests: &[PolicyTest]) -> Vec<TestFailure> {
 /// The status of a refusal, or `None` when the request passes; and both in words.
 fn came_out(stage: &Rehearsal, test: &PolicyTest) -> Result<(Option<u16>, String), SceneError> {
     let token = stage.token(&test.as_who)?;
-    let scene = Scene { method: &test.method, target: &test.target, host: test.host.as_deref() };
+    let PolicyTest { method, target, .. } = test;
+    let (host, certificate) = (test.host.as_deref(), test.certificate.as_ref());
+    let scene = Scene { method, target, host, certificate };
     stage.play(&scene, token.as_deref(), |_, _, decision| match decision {
         Decision::Serve(_) => (None, "allow (an endpoint of our own)".to_owned()),
         Decision::Forward(permit) => (None, format!("allow (route {})", permit.route_id())),

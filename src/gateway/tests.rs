@@ -1,5 +1,6 @@
 //! The decision as a whole: from a file's text to what happens to a request.
 
+mod certificate;
 mod reload;
 
 use std::collections::HashMap;
@@ -143,8 +144,11 @@ impl<'a> Ask<'a> {
     fn new(gateway: &'a Gateway) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("edge.example.com"));
-        let connection =
-            Connection { peer: "203.0.113.9:1".parse().unwrap(), transport: Transport::Tls };
+        let connection = Connection {
+            peer: "203.0.113.9:1".parse().unwrap(),
+            transport: Transport::Tls,
+            certificate: None,
+        };
         Self { gateway, method: Method::GET, headers, connection, now: NOW }
     }
 
@@ -343,8 +347,11 @@ fn credentials_are_taken_over_plain_http_only_where_somebody_vouches_for_it() {
         (PlainRule::BehindTls, "10.0.0.1:1", None, "403 plaintext_refused"),
         (PlainRule::BehindTls, "203.0.113.9:1", Some("https"), "403 plaintext_refused"),
     ] {
-        let connection =
-            Connection { peer: peer.parse().unwrap(), transport: Transport::Plain(rule) };
+        let connection = Connection {
+            peer: peer.parse().unwrap(),
+            transport: Transport::Plain(rule),
+            certificate: None,
+        };
         let mut ask = Ask { connection, ..Ask::new(&gateway) };
         if let Some(proto) = proto {
             ask = ask.header("x-forwarded-proto", proto);
@@ -353,6 +360,8 @@ fn credentials_are_taken_over_plain_http_only_where_somebody_vouches_for_it() {
         assert_eq!(ask.outcome("/.well-known/jwks.json"), "Jwks");
     }
 }
+
+mod redirects;
 
 #[test]
 fn g1_the_upstream_sees_our_identity_and_no_other() {

@@ -13,11 +13,11 @@ const DEFAULT_FILTER: &str = "info";
 
 /// Starts the log for this run, and takes in what dependencies say through the `log` crate. The filter comes from
 /// `PORTCULLIS_LOG`; one that does not parse is reported and replaced by the default, since a typo there is no reason
-/// for an edge not to start. Of the `quiet` targets the default takes errors only. Only the first call has an effect.
+/// for an edge not to start. The default takes the `quiet` directives in, which name a target and how little of it is wanted.
+/// Only the first call has an effect.
 pub fn init_logging(quiet: &[&str]) {
     let wanted = std::env::var(FILTER_VARIABLE).ok();
-    let default =
-        quiet.iter().fold(DEFAULT_FILTER.to_owned(), |all, one| format!("{all},{one}=error"));
+    let default = quiet.iter().fold(DEFAULT_FILTER.to_owned(), |all, one| format!("{all},{one}"));
     let (filter, mistake) = filter(wanted.as_deref(), &default);
     let started = tracing_subscriber::fmt()
         .json()
@@ -65,6 +65,6 @@ mod tests {
     #[test]
     fn starting_twice_does_not_panic() {
         init_logging(&[]);
-        init_logging(&["noisy"]);
+        init_logging(&["noisy=off"]);
     }
 }

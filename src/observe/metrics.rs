@@ -51,6 +51,11 @@ impl Metrics {
         Ok(Self { registry, series })
     }
 
+    /// Counts a panic.
+    pub(super) fn panicked(&self) {
+        self.series.panics.inc();
+    }
+
     pub(super) const fn series(&self) -> &Series {
         &self.series
     }
@@ -110,9 +115,14 @@ impl Metrics {
         self.series.last_reload_successful.set(i64::from(ok));
     }
 
-    /// Notes when the certificate of a configured listener expires.
-    pub fn set_certificate_expiry(&self, listener: &str, at: Timestamp) {
-        self.series.certificate_expiry.with_label_values(&[listener]).set(seconds(at));
+    /// Notes when a certificate in this file of a configured listener expires.
+    pub fn set_certificate_expiry(&self, listener: &str, file: &str, at: Timestamp) {
+        self.series.certificate_expiry.with_label_values(&[listener, file]).set(seconds(at));
+    }
+
+    /// Forgets when certificates expire, as [`Metrics::forget_key_expiries`] does for keys.
+    pub fn forget_certificate_expiries(&self) {
+        self.series.certificate_expiry.reset();
     }
 
     /// Notes until when the key with this id verifies.
@@ -245,8 +255,9 @@ mod tests {
                 ..permitted()
             });
         }
+        metrics.listener("web").refused("flood");
         metrics.hash_waited(Duration::from_millis(20));
-        metrics.set_certificate_expiry("web", Timestamp::from_secs(2_000_000_000));
+        metrics.set_certificate_expiry("web", "edge.pem", Timestamp::from_secs(2_000_000_000));
         metrics.set_key_expiry("2024-a", Timestamp::from_secs(u64::MAX));
         metrics.set_signing_key("2024-a", Some(Duration::from_secs(7)));
         metrics.issuer_fetched("https://idp.example.com", true);
@@ -279,7 +290,7 @@ mod tests {
                 assert!(known, "{line}");
             }
         }
-        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 25);
+        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 29);
         #[cfg(target_os = "linux")]
         assert!(types.contains_key("process_open_fds"));
     }
@@ -379,7 +390,7 @@ mod tests {
             "portcullis_config_last_reload_successful 0",
             r#"portcullis_config_reloads_total{outcome="failure"} 1"#,
             r#"portcullis_config_reloads_total{outcome="success"} 0"#,
-            r#"portcullis_certificate_expiry_timestamp_seconds{listener="web"} 2000000000"#,
+            r#"portcullis_certificate_expiry_timestamp_seconds{listener="web",name="edge.pem"} 2000000000"#,
         ] {
             assert!(holds(&text, line), "{line} not in\n{text}");
         }
@@ -393,5 +404,7 @@ mod tests {
         assert!(!metrics.render(NOW).contains("issuer_keys_age_seconds{"));
         metrics.forget_key_expiries();
         assert!(!metrics.render(NOW).contains("key_expiry_timestamp_seconds{"));
+        metrics.forget_certificate_expiries();
+        assert!(!metrics.render(NOW).contains("certificate_expiry_timestamp_seconds{"));
     }
 }

@@ -8,6 +8,7 @@ mod line;
 mod listener;
 mod logging;
 pub mod metrics;
+mod panics;
 mod record;
 mod series;
 
@@ -15,4 +16,5 @@ pub use access_log::AccessLog;
 pub use listener::ListenerMetrics;
 pub use logging::init_logging;
 pub use metrics::Metrics;
+pub use panics::count_panics;
 pub use record::{Decided, Record};

@@ -34,6 +34,7 @@ pub(super) struct Series {
     pub(super) in_flight: IntGauge,
     pub(super) reloads: IntCounterVec,
     pub(super) last_reload_successful: IntGauge,
+    pub(super) panics: IntCounter,
     pub(super) connections: IntGaugeVec,
     pub(super) connections_refused: IntCounterVec,
     pub(super) requests_refused_early: IntCounterVec,
@@ -132,6 +133,7 @@ impl Series {
                 "config_last_reload_successful",
                 "Whether the last reload succeeded; if not, the old configuration is in force.",
             )?,
+            panics: counter(own, "panics_total", "Faults of ours; each costs one request.")?,
             connections: gauges(
                 own,
                 "connections",
@@ -150,12 +152,11 @@ impl Series {
                 "HTTP/2 requests that broke the protocol and were refused before they were judged.",
                 &["listener"],
             )?,
-            certificate_expiry: gauges(
-                own,
-                "certificate_expiry_timestamp_seconds",
-                "When a listener's certificate expires, in seconds since the epoch.",
-                "listener",
-            )?,
+            certificate_expiry: {
+                let help = "When a certificate of a listener expires, in seconds since the epoch.";
+                let opts = Opts::new(named("certificate_expiry_timestamp_seconds"), help);
+                register(own, IntGaugeVec::new(opts, &["listener", "name"])?)?
+            },
             key_expiry: gauges(
                 own,
                 "key_expiry_timestamp_seconds",

@@ -30,6 +30,7 @@ use crate::proxy::filter::EdgeProxy;
 use crate::proxy::guests::{Crowd, Guests};
 use crate::proxy::listener::{self, Door};
 use crate::proxy::tls;
+use crate::proxy::upstream_tls::NO_AUTHORITIES;
 
 /// Idle connections that are kept to upstreams, per listener.
 const UPSTREAM_POOL: usize = 1024;
@@ -129,6 +130,8 @@ impl Edges {
             threads: available_parallelism().map_or(1, usize::from),
             upstream_keepalive_pool_size: UPSTREAM_POOL,
             max_retries: MAX_ATTEMPTS,
+            // Each upstream names its own.
+            ca_file: Some(NO_AUTHORITIES.to_owned()),
             ..ServerConf::default()
         });
         Arc::new(Self {
@@ -172,8 +175,8 @@ impl Edges {
         for settings in listeners {
             let address = settings.address;
             let failed = |cause| BindError { address, cause };
-            let tls = settings.tls.as_ref().map(tls::server_config).transpose();
-            let tls = tls.map_err(|error| failed(io::Error::other(error)))?;
+            let tls = settings.tls.as_ref().map(|own| tls::server_config(own, &self.shared.clock));
+            let tls = tls.transpose().map_err(|error| failed(io::Error::other(error)))?;
             let socket = match open.edges.iter().find(|edge| edge.settings.address == address) {
                 // Port 0 asks for a free one, each time another, but not again at a reload.
                 Some(edge) => Arc::clone(&edge.socket),
@@ -217,14 +220,16 @@ impl Edges {
                         old.close.send_replace(true);
                         old.crowd
                     });
+                    let address = socket.local_addr().unwrap_or(settings.address);
+                    tracing::info!(%address, "listening");
                     self.start(&mut open.tasks, settings, socket, tls, crowd.unwrap_or_default())
                 }
             };
-            self.note_certificate(&edge.settings);
             open.edges.push(edge);
         }
-        // The rest is not configured any more.
-        drop(before);
+        for edge in before {
+            tracing::info!(address = %edge.settings.address, "closing: not configured any more");
+        }
         match plan.admin {
             None => open.admin = None,
             Some((_, None)) => {}
@@ -232,13 +237,6 @@ impl Edges {
                 let admin = self.start_admin(&mut open.operators, configured, socket);
                 open.admin = Some(admin);
             }
-        }
-    }
-
-    fn note_certificate(&self, settings: &Listener) {
-        if let Some(identity) = &settings.tls {
-            let name = settings.address.to_string();
-            self.shared.metrics.set_certificate_expiry(&name, identity.not_after);
         }
     }
 
@@ -274,6 +272,7 @@ impl Edges {
             live: Arc::clone(&self.live),
             shared: Arc::clone(&self.shared),
             transport: settings.transport(),
+            hsts: settings.hsts.clone(),
             guests: Arc::clone(guests),
         };
         let mut proxy = http_proxy(&self.conf, app);
@@ -313,6 +312,8 @@ impl Edges {
             proxy_protocol: false,
             strict: false,
         };
+        let address = socket.local_addr().unwrap_or(configured);
+        tracing::info!(%address, "admin listening");
         operators.spawn_on(door.serve(Arc::new(socket), closing), &self.runtime);
         Operator { configured, _close: close }
     }

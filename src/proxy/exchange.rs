@@ -46,8 +46,12 @@ pub(super) struct Exchange {
     pub(super) failure: Option<Reason>,
     /// How many connections to the upstream were tried.
     pub(super) attempts: usize,
+    /// How many interim answers the upstream gave.
+    pub(super) interim_answers: usize,
     /// Keeps its connection from being taken for one that keeps us waiting.
     pub(super) busy: Option<Busy>,
+    /// How much of the body has come, for the attempt that is under way.
+    body: u64,
     forwarded: Option<Instant>,
     upstream: Option<Duration>,
     began: Instant,
@@ -67,7 +71,9 @@ impl Exchange {
             fate: Fate::Undecided,
             failure: None,
             attempts: 0,
+            interim_answers: 0,
             busy: None,
+            body: 0,
             forwarded: None,
             upstream: None,
             began: shared.clock.instant(),
@@ -82,6 +88,19 @@ impl Exchange {
             Fate::Forwarded(permit) => Some(permit),
             Fate::Undecided | Fate::Malformed | Fate::Refused(_) | Fate::Served(_) => None,
         }
+    }
+
+    /// One more connection to the upstream; what was kept of the body is sent over it anew.
+    pub(super) const fn tries(&mut self) {
+        self.attempts += 1;
+        self.body = 0;
+    }
+
+    /// Counts more of the body. `false` when it is now longer than the route takes.
+    pub(super) fn takes(&mut self, bytes: usize) -> bool {
+        self.body = self.body.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        let limit = self.permit().and_then(Permit::body_limit);
+        limit.is_none_or(|limit| self.body <= limit)
     }
 
     /// The head goes to the upstream now.
@@ -155,8 +174,10 @@ impl Exchange {
                 }
             }
             Fate::Forwarded(permit) => {
-                if self.failure.is_none() {
-                    record.decision = Decided::Forward;
+                match self.failure {
+                    None => record.decision = Decided::Forward,
+                    Some(Reason::ContentTooLarge) => record.decision = Decided::Refuse,
+                    Some(_) => {}
                 }
                 record.route = Some(permit.route_id());
                 record.subject = permit.subject().map(|subject| subject.as_str());

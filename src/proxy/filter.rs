@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::TRANSFER_ENCODING;
-use http::{Method, StatusCode, Version};
+use http::header::{STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use crate::access::connection::{Connection, Transport};
+use crate::access::connection::Transport;
 use crate::answer::Answer;
 use crate::endpoints::client_request::MAX_BODY_BYTES;
 use crate::endpoints::{Endpoint, EndpointRequest};
@@ -33,6 +33,8 @@ pub(super) struct EdgeProxy {
     pub(super) live: Arc<Live>,
     pub(super) shared: Arc<Shared>,
     pub(super) transport: Transport,
+    /// What browsers are told with every answer.
+    pub(super) hsts: Option<HeaderValue>,
     pub(super) guests: Arc<Guests>,
 }
 
@@ -51,8 +53,7 @@ impl EdgeProxy {
             .map_err(|_| upstream::internal("no randomness"))?;
         let busy = exchange.busy.as_mut();
         let busy = busy.ok_or_else(|| upstream::internal("a client without a connection"))?;
-        let (peer, received) = (busy.client(), busy.received.take());
-        let connection = Connection { peer, transport: self.transport };
+        let (connection, received) = (busy.connection(self.transport), busy.received.take());
         let request = session.req_header();
         exchange.client = Some(exchange.gateway.client_address(&connection, &request.headers));
         // The bytes as received: Pingora's own view of a target leaves some of them out.
@@ -133,6 +134,15 @@ impl EdgeProxy {
         served.answer
     }
 
+    /// Writes an answer of our own.
+    async fn answer(&self, session: &mut Session, answer: Answer) -> Result<()> {
+        let answer = match &self.hsts {
+            Some(hsts) => answer.with(STRICT_TRANSPORT_SECURITY, hsts.clone()),
+            None => answer,
+        };
+        respond::write(session, &answer).await
+    }
+
     /// A tunnel ends with the token that opened it.
     fn check_tunnel(&self, session: &Session, exchange: &Exchange) -> Result<()> {
         let Some(permit) = exchange.permit().filter(|_| session.was_upgraded()) else {
@@ -210,7 +220,7 @@ impl ProxyHttp for EdgeProxy {
                 Self::serve(session, exchange, endpoint, query).await
             }
         };
-        respond::write(session, &answer).await.map_err(|error| error.into_down())?;
+        self.answer(session, answer).await.map_err(|error| error.into_down())?;
         Ok(true)
     }
 
@@ -219,7 +229,7 @@ impl ProxyHttp for EdgeProxy {
         _: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        exchange.attempts += 1;
+        exchange.tries();
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
         Ok(Box::new(upstream::peer(permit.upstream())?))
     }
@@ -257,6 +267,11 @@ impl ProxyHttp for EdgeProxy {
         end_of_stream: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        // What is in a tunnel is no body.
+        if !session.was_upgraded() && !exchange.takes(bytes) {
+            return Err(upstream::too_large());
+        }
         // An empty last DATA frame would otherwise become a second `0\r\n\r\n` upstream, which starts the next request on
         // that connection with garbage (cloudflare/pingora #935).
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
@@ -271,16 +286,24 @@ impl ProxyHttp for EdgeProxy {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
-        {
+        if upstream::is_interim(response.status) {
+            exchange.interim_answers += 1;
+        } else {
             exchange.answered(self.shared.clock.instant());
         }
+        upstream::check_response(response, session.is_upgrade_req(), exchange.interim_answers)?;
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(busy)) = (response.status, &exchange.busy) {
             busy.upgrade();
         }
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
         upstream::edit_response(response, permit);
+        if let Some(hsts) = &self.hsts {
+            // Ours, whatever the application says: the host is not its own alone.
+            response.insert_header(STRICT_TRANSPORT_SECURITY, hsts)?;
+        }
         if session.req_header().version == Version::HTTP_10 {
+            // Nor interim answers (RFC 9110 section 15.2).
+            session.set_ignore_info_resp(true);
             // HTTP/1.0 knows no codings (RFC 9112 section 6.1): the end of the connection ends the body.
             if response.remove_header(&TRANSFER_ENCODING).is_some() {
                 session.set_keepalive(None);
@@ -314,13 +337,14 @@ impl ProxyHttp for EdgeProxy {
         tracing::warn!(%request_id, %reason, %error, "request failed");
         exchange.failure = Some(reason);
         let answer = upstream::failure(reason);
-        if session.response_written().is_none() {
+        let error_code = answer.status.as_u16();
+        if session.response_written().is_none_or(|head| upstream::is_interim(head.status)) {
             session.set_keepalive(None);
-            if respond::write(session, &answer).await.is_err() {
+            if self.answer(session, answer).await.is_err() {
                 return gone;
             }
         }
-        FailToProxy { error_code: answer.status.as_u16(), can_reuse_downstream: false }
+        FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, exchange: &mut Exchange) {

@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::access::certificate::ClientCertificate;
+use crate::access::connection::{Connection, Transport};
 use crate::clock::Clock;
 use crate::config::ConnectionLimits;
 use crate::observe::ListenerMetrics;
@@ -90,6 +92,8 @@ pub(super) struct Guest {
 pub(super) struct GuestState {
     /// The other end: the peer of the socket, or the client that a trusted proxy reports for it.
     client: SocketAddr,
+    /// What the client proved in the handshake.
+    certificate: Option<Arc<ClientCertificate>>,
     turn: Mutex<Turn>,
     /// Requests that were answered.
     finished: AtomicU64,
@@ -108,7 +112,9 @@ struct Turn {
     busy: usize,
     /// Those that ever were.
     begun: u64,
-    /// When the next head must be here, as long as none is.
+    /// A head is arriving, against a deadline of its own.
+    reading: bool,
+    /// When the next head must have begun, as long as none has.
     due: Instant,
     /// The head that was read last, over HTTP/1.
     received: Option<Received>,
@@ -186,6 +192,7 @@ impl Guests {
             let mut turn = state.turn.lock();
             turn.busy += 1;
             turn.begun += 1;
+            turn.reading = false;
             (turn.received.take(), turn.begun >= self.limits.requests)
         };
         if last {
@@ -213,12 +220,18 @@ impl Seat {
     }
 
     /// The connection begins to be served. `client` is who is behind `peer`.
-    pub(super) fn admit(self, peer: SocketAddr, client: SocketAddr) -> Guest {
+    pub(super) fn admit(
+        self,
+        peer: SocketAddr,
+        client: SocketAddr,
+        certificate: Option<Arc<ClientCertificate>>,
+    ) -> Guest {
         let guests = &self.guests;
         let due = guests.clock.instant() + guests.limits.header_timeout;
         let state = Arc::new(GuestState {
             client,
-            turn: Mutex::new(Turn { busy: 0, begun: 0, due, received: None }),
+            certificate,
+            turn: Mutex::new(Turn { busy: 0, begun: 0, reading: false, due, received: None }),
             finished: AtomicU64::new(0),
             opened: AtomicU64::new(0),
             upgraded: AtomicBool::new(false),
@@ -296,7 +309,7 @@ impl Guest {
         let guests = &self.seat.guests;
         let now = guests.clock.instant();
         let turn = self.state.turn.lock();
-        if turn.busy > 0 {
+        if turn.busy > 0 || turn.reading {
             // It will have at least this long after the answer.
             return Some(guests.limits.keepalive_timeout);
         }
@@ -320,9 +333,16 @@ impl Drop for Guest {
 }
 
 impl GuestState {
+    /// A head has begun to arrive: whoever reads it sees to it that it comes in time.
+    pub(super) fn begin_head(&self) {
+        self.turn.lock().reading = true;
+    }
+
     /// A head was read.
     pub(super) fn receive(&self, received: Received) {
-        self.turn.lock().received = Some(received);
+        let mut turn = self.turn.lock();
+        turn.received = Some(received);
+        turn.reading = true;
     }
 
     /// How many requests were answered.
@@ -352,9 +372,10 @@ impl GuestState {
 }
 
 impl Busy {
-    /// The other end of its connection.
-    pub(super) fn client(&self) -> SocketAddr {
-        self.state.client
+    /// Its connection, over what the listener speaks.
+    pub(super) fn connection(&self, transport: Transport) -> Connection {
+        let certificate = self.state.certificate.clone();
+        Connection { peer: self.state.client, transport, certificate }
     }
 
     /// The connection is given to another protocol now.
@@ -379,117 +400,4 @@ impl Drop for Busy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::{SystemClock, Timestamp};
-    use crate::observe::Metrics;
-    use std::sync::OnceLock;
-    use tokio::time::timeout;
-
-    /// A monotonic clock that moves only when told to.
-    #[derive(Debug, Default)]
-    struct Hand(OnceLock<Instant>, Mutex<Duration>);
-
-    impl Clock for Hand {
-        fn now(&self) -> Timestamp {
-            Timestamp::MAX
-        }
-        fn instant(&self) -> Instant {
-            *self.0.get_or_init(|| SystemClock.instant()) + *self.1.lock()
-        }
-    }
-
-    fn guests(clock: Arc<dyn Clock>, change: impl Fn(&mut ConnectionLimits)) -> Arc<Guests> {
-        let mut limits = ConnectionLimits::default();
-        change(&mut limits);
-        let metrics = Metrics::new().unwrap().listener("web");
-        Guests::new(clock, limits, Arc::default(), metrics)
-    }
-
-    fn peer(last: u8) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, last], 1))
-    }
-
-    #[test]
-    fn a_connection_has_so_long_for_each_head_and_any_time_for_the_answer() {
-        let clock = Arc::new(Hand::default());
-        let guests = guests(Arc::clone(&clock) as _, |_| {});
-        let keepalive = guests.limits.keepalive_timeout;
-        let pass = |time: Duration| *clock.1.lock() += time;
-        let guest = guests.seat().unwrap().admit(peer(1), peer(1));
-        pass(guests.limits.header_timeout - Duration::from_secs(1));
-        assert_eq!(guest.patience(), Some(Duration::from_secs(1)));
-        let request = guests.busy(peer(1)).unwrap();
-        let other = guests.busy(peer(1)).unwrap();
-        pass(Duration::from_secs(10_000));
-        drop(request);
-        assert_eq!(guest.patience(), Some(keepalive));
-        drop(other);
-        pass(keepalive - Duration::from_secs(1));
-        assert_eq!(guest.patience(), Some(Duration::from_secs(1)));
-        pass(Duration::from_secs(1));
-        assert_eq!(guest.patience(), None);
-        drop(guest);
-        assert!(guests.busy(peer(1)).is_none() && guests.by_peer.is_empty());
-    }
-
-    #[test]
-    fn a_connection_that_never_asks_is_overdue_and_an_address_can_return() {
-        let clock = Arc::new(Hand::default());
-        let guests = guests(Arc::clone(&clock) as _, |_| {});
-        let first = guests.seat().unwrap().admit(peer(1), peer(1));
-        *clock.1.lock() += guests.limits.header_timeout;
-        assert_eq!(first.patience(), None);
-        let second = guests.seat().unwrap().admit(peer(1), peer(1));
-        drop(first);
-        assert!(guests.busy(peer(1)).is_some());
-        assert!(second.patience().is_some());
-    }
-
-    #[test]
-    fn connections_are_limited_in_all_and_from_one_address() {
-        let guests = guests(Arc::new(SystemClock), |limits| {
-            (limits.connections, limits.per_address) = (3, 2);
-        });
-        let mut first = guests.seat().unwrap();
-        let mut second = guests.seat().unwrap();
-        let mut third = guests.seat().unwrap();
-        assert_eq!(guests.seat().err(), Some(Refusal::Connections));
-        let one: IpAddr = "2001:db8::1".parse().unwrap();
-        let neighbour: IpAddr = "2001:db8::ffff:0:0:2".parse().unwrap();
-        let other: IpAddr = "2001:db8:0:1::1".parse().unwrap();
-        assert_eq!((first.take(one), second.take(neighbour)), (Ok(()), Ok(())));
-        assert_eq!(third.take(one), Err(Refusal::PerAddress));
-        drop(third);
-        let mut third = guests.seat().unwrap();
-        assert_eq!(third.take(other), Ok(()));
-        drop((first, third));
-        assert_eq!(guests.seat().unwrap().take(neighbour), Ok(()));
-        drop(second);
-        assert_eq!(guests.crowd.open.load(Ordering::Relaxed), 0);
-        assert!(guests.crowd.by_address.is_empty());
-        assert_eq!(guests.metrics.open.get(), 0);
-    }
-
-    #[test]
-    fn a_connection_ends_after_so_many_requests() {
-        let guests = guests(Arc::new(SystemClock), |limits| limits.requests = 2);
-        let guest = guests.seat().unwrap().admit(peer(1), peer(1));
-        assert!(!guests.busy(peer(1)).unwrap().last && !*guest.hangup().borrow());
-        assert!(guests.busy(peer(1)).unwrap().last && *guest.hangup().borrow());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn j10_a_drain_waits_for_answers_and_hardly_for_anything_else() {
-        let guests = guests(Arc::new(SystemClock), |_| {});
-        let guest = guests.seat().unwrap().admit(peer(1), peer(1));
-        let (stop, stopping) = watch::channel(false);
-        let patience = Duration::from_secs(60);
-        assert!(timeout(patience, guest.farewell(&stopping)).await.is_err(), "nobody said stop");
-        stop.send_replace(true);
-        let request = guests.busy(guest.peer).unwrap();
-        assert!(timeout(patience, guest.farewell(&stopping)).await.is_err(), "a request is left");
-        drop(request);
-        assert!(timeout(Duration::from_secs(5), guest.farewell(&stopping)).await.is_ok());
-    }
-}
+mod tests;

@@ -153,9 +153,11 @@ pub(super) fn check_h2(
     }
     let all = |name: HeaderName| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
     let mut lengths = all(CONTENT_LENGTH);
-    if lengths.next().is_some_and(|length| parse_length(length).is_none())
-        || lengths.next().is_some()
-    {
+    let lengths = lengths.next().is_some_and(|length| parse_length(length).is_none())
+        || lengths.next().is_some();
+    // RFC 9113 section 8.2.1; the decoder leaves the ends of values to us.
+    let padded = |value: &HeaderValue| value.as_bytes().trim_ascii() != value.as_bytes();
+    if lengths || headers.values().any(padded) {
         return Err(HeadError::Malformed);
     }
     if all(EXPECT).all(is_continue) { Ok(()) } else { Err(HeadError::Expectation) }

@@ -26,6 +26,7 @@ use crate::gateway::live::Live;
 use crate::proxy::guests::{Guest, Guests, Refusal, Seat};
 use crate::proxy::head::HeadBounds;
 use crate::proxy::proxy_protocol::{self, HeaderError};
+use crate::proxy::tls;
 use crate::proxy::wire::{Spoken, Wire};
 
 /// The pause after a connection could not be accepted, for want of file descriptors as a rule.
@@ -160,15 +161,16 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
             seat.take(client.ip()).ok()?;
         }
         let id = tcp.as_raw_fd();
-        let Some(tls) = &self.tls else {
-            let guest = seat.admit(peer, client);
+        let Some(config) = &self.tls else {
+            let guest = seat.admit(peer, client, None);
             let state = Arc::clone(guest.state());
             return Some((Box::new(Wire::new(tcp, id, peer, state, self.spoken(false))), guest));
         };
-        let handshake = TlsAcceptor::from(tls.load_full()).accept(tcp);
+        let handshake = TlsAcceptor::from(config.load_full()).accept(tcp);
         match timeout(limits.header_timeout, handshake).await {
             Ok(Ok(stream)) => {
-                let guest = seat.admit(peer, client);
+                let certificate = tls::client_certificate(stream.get_ref().1);
+                let guest = seat.admit(peer, client, certificate);
                 let state = Arc::clone(guest.state());
                 let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 Some((Box::new(Wire::new(stream, id, peer, state, self.spoken(h2))), guest))

@@ -1,8 +1,6 @@
 //! The way to the upstream: which server, with what patience, and the head that it gets to see.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
@@ -10,11 +8,19 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access::permit::Permit;
 use crate::answer::Answer;
+use crate::proxy::upstream_tls;
 use crate::reason::Reason;
 use crate::route::upstream::Upstream;
 
 /// How many servers of an upstream are tried for one request when they do not take the connection.
 const MAX_SERVERS_TRIED: usize = 3;
+/// The largest head of an answer, in bytes of names and values.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// The most interim answers to one request.
+const MAX_INTERIM_ANSWERS: usize = 32;
+
+/// What the client hears, and the error is known by, when a body is too long.
+const TOO_LARGE: &str = "content_too_large";
 
 /// The server whose turn it is.
 ///
@@ -22,17 +28,15 @@ const MAX_SERVERS_TRIED: usize = 3;
 /// When the upstream has no server, which the configuration refuses.
 pub(super) fn peer(upstream: &Upstream) -> pingora::Result<HttpPeer> {
     let server = upstream.next().ok_or_else(|| internal("an upstream without servers"))?;
-    let mut peer = HttpPeer::new(server, false, String::new());
+    let mut peer = HttpPeer::new(server, upstream.tls.is_some(), String::new());
     let timeouts = upstream.timeouts;
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
     peer.options.read_timeout = Some(timeouts.read);
     peer.options.write_timeout = Some(timeouts.read);
     peer.options.idle_timeout = Some(timeouts.idle);
-    // Connections are never shared between upstreams, even at one address.
-    let mut hasher = DefaultHasher::new();
-    upstream.name.hash(&mut hasher);
-    peer.group_key = hasher.finish();
+    upstream_tls::protect(&mut peer, upstream)
+        .ok_or_else(|| internal("an upstream without trust"))?;
     Ok(peer)
 }
 
@@ -63,6 +67,54 @@ pub(super) fn edit(request: &mut RequestHeader, permit: &Permit) -> pingora::Res
         request.insert_header(name, value)?;
     }
     Ok(())
+}
+
+/// Checks what Pingora lets pass in the head of an answer, where `upgrading` says whether a WebSocket was asked for and
+/// `interim` how many interim answers came before.
+///
+/// # Errors
+/// The upstream's, when it switches to what nobody asked for, announces more than one length, or does not come to an end.
+pub(super) fn check_response(
+    response: &ResponseHeader,
+    upgrading: bool,
+    interim: usize,
+) -> pingora::Result<()> {
+    let headers = &response.headers;
+    // Whoever reads on after this status reads a tunnel, in which the bytes of the upstream could pass for our answers.
+    let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if switches && !(upgrading && is_websocket(headers)) {
+        return Err(broken("it switches protocols unasked"));
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if lengths.next().is_some_and(|length| length.as_bytes().contains(&b','))
+        || lengths.next().is_some()
+    {
+        return Err(broken("it announces more than one length"));
+    }
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > MAX_HEAD_BYTES {
+        return Err(broken("the head of its answer is too large"));
+    }
+    if interim > MAX_INTERIM_ANSWERS {
+        return Err(broken("its interim answers do not end"));
+    }
+    Ok(())
+}
+
+/// Whether another answer follows this one.
+pub(super) fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+fn is_websocket(headers: &HeaderMap) -> bool {
+    let mut protocols = headers.get_all(UPGRADE).iter();
+    protocols.next().is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && protocols.next().is_none()
+}
+
+/// An answer that cannot be believed.
+fn broken(what: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::InvalidHTTPHeader, what).into_up()
 }
 
 /// Removes what an upstream could use to speak in our name, and what was meant for us alone (RFC 9110 section 7.6.1). The
@@ -99,6 +151,7 @@ fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
 /// What a failure means; `None` when it is the client that is gone.
 pub(super) fn reason(error: &Error) -> Option<Reason> {
     match (error.esource(), error.etype()) {
+        (_, ErrorType::CustomCode(TOO_LARGE, _)) => Some(Reason::ContentTooLarge),
         (
             ErrorSource::Upstream,
             ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout,
@@ -106,7 +159,11 @@ pub(super) fn reason(error: &Error) -> Option<Reason> {
         (ErrorSource::Upstream, _) => Some(Reason::UpstreamUnreachable),
         (
             ErrorSource::Downstream,
-            ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed,
+            ErrorType::ReadError
+            | ErrorType::WriteError
+            | ErrorType::ConnectionClosed
+            // A stream that was reset, as browsers do with what they do not need any more.
+            | ErrorType::H2Error,
         ) => None,
         (ErrorSource::Downstream, _) => Some(Reason::BadRequest),
         (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Reason::InternalError),
@@ -119,9 +176,15 @@ pub(super) fn failure(reason: Reason) -> Answer {
         Reason::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
         Reason::UpstreamUnreachable => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
         Reason::BadRequest => (StatusCode::BAD_REQUEST, "bad_request"),
+        Reason::ContentTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
     };
     Answer::json(status, &serde_json::json!({ "error": code }))
+}
+
+/// A body that turned out longer than its route takes. The upstream has seen a part of it, and never the end.
+pub(super) fn too_large() -> Box<Error> {
+    Error::explain(ErrorType::CustomCode(TOO_LARGE, 413), "the body is too long").into_down()
 }
 
 /// A failure of our own.

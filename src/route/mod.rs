@@ -3,6 +3,7 @@
 //! Matching is pure and has one winner whatever the order in the file: the most specific host, then the most specific
 //! path, segment by segment. What a request must *show* is judged above, in `access`; how bytes travel, in `proxy`.
 
+pub mod certificate;
 pub mod host;
 pub mod method;
 pub mod overlap;
@@ -11,4 +12,5 @@ pub mod pattern;
 pub mod rule;
 pub mod table;
 pub mod target;
+pub mod tls;
 pub mod upstream;

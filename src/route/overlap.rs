@@ -3,6 +3,7 @@
 //! One route inside another is intent (`/static/**` public inside `/**` required). Two that merely cross are rarely meant:
 //! there the stricter one must win, or the operator must say more.
 
+use crate::route::certificate::CertificateRule;
 use crate::route::host::HostPattern;
 use crate::route::rule::AccessRule;
 use crate::route::table::Route;
@@ -83,8 +84,9 @@ fn between(first: &Route, second: &Route) -> Option<(FindingKind, bool)> {
     let (winner, loser) = if first_wins { (first, second) } else { (second, first) };
     // Nobody is believed where no token is looked at.
     let is_public = [winner, loser].iter().any(|route| route.rule == AccessRule::Public);
-    let implies =
-        winner.rule.implies(loser.rule) && (is_public || winner.believed.implies(&loser.believed));
+    let implies = winner.rule.implies(loser.rule)
+        && (is_public || winner.believed.implies(&loser.believed))
+        && CertificateRule::implies(winner.certificate.as_ref(), loser.certificate.as_ref());
     (!implies).then_some((FindingKind::WeakerOverlap, first_wins))
 }
 
@@ -158,6 +160,26 @@ mod tests {
             [(FindingKind::WeakerOverlap, 0, 1)]
         );
         assert_eq!(kinds(&[("GET /a/**", AccessRule::Public), ("POST /{x}/b", CLOSED)]), []);
+    }
+
+    #[test]
+    fn a_winner_that_asks_for_no_certificate_is_weaker_than_a_loser_that_does() {
+        use crate::route::certificate::CertificateName;
+        let asking = |mut route: Route, name: Option<&str>| {
+            let name = name.map(|name| CertificateName::parse(name).unwrap());
+            route.certificate = name.map(|name| CertificateRule::any_of([name]));
+            route
+        };
+        let weaker = |winner: Option<&str>, loser: Option<&str>| {
+            let winner = asking(route("w", "/a/**", AccessRule::Public), winner);
+            let loser = asking(route("l", "/{x}/b", AccessRule::Public), loser);
+            !findings(&[winner, loser]).is_empty()
+        };
+        assert!(weaker(None, Some("cn:batch")));
+        assert!(weaker(Some("cn:other"), Some("cn:batch")));
+        assert!(!weaker(Some("cn:batch"), Some("cn:batch")));
+        assert!(!weaker(Some("cn:batch"), None));
+        assert!(!weaker(None, None));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::route::certificate::CertificateRule;
 use crate::route::host::HostPattern;
 use crate::route::method::MethodSet;
 use crate::route::pattern::{PathPattern, Segment};
@@ -30,8 +31,12 @@ pub struct Route {
     pub rule: AccessRule,
     /// Whose tokens it believes.
     pub believed: Believed,
+    /// Whose certificates it lets through, whatever else it demands; with none, also who has no certificate.
+    pub certificate: Option<CertificateRule>,
     /// Where it leads.
     pub upstream: Arc<Upstream>,
+    /// The longest body of a request, in bytes; none when it takes as much as comes.
+    pub body_limit: Option<u64>,
 }
 
 /// What the table has for a request.
@@ -73,6 +78,12 @@ impl RouteTable {
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
+    }
+
+    /// Whether a route names this host, alone or with others; a route for every host names none.
+    #[must_use]
+    pub fn names(&self, host: &str) -> bool {
+        self.routes.iter().any(|route| route.host != HostPattern::Any && route.host.matches(host))
     }
 
     /// The one winner. `host` is a [`crate::route::host::Host::name`], `path` a decoded path.
@@ -219,7 +230,9 @@ pub(crate) mod tests {
             methods,
             rule,
             believed: Believed::default(),
+            certificate: None,
             upstream: Arc::new(Upstream::new("app", vec![], timeouts, PathAllowances::default())),
+            body_limit: None,
         }
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::route::tls::UpstreamTls;
+
 /// A named group of servers that all run the same application.
 #[derive(Debug)]
 pub struct Upstream {
@@ -14,6 +16,8 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// What it is known to read in one way only.
     pub allow: PathAllowances,
+    /// What protects the bytes on the way there; nothing when there is none.
+    pub tls: Option<UpstreamTls>,
     servers: Vec<SocketAddr>,
     turn: AtomicUsize,
 }
@@ -49,7 +53,14 @@ impl Upstream {
         timeouts: Timeouts,
         allow: PathAllowances,
     ) -> Self {
-        Self { name: Arc::from(name), timeouts, allow, servers, turn: AtomicUsize::new(0) }
+        let (name, turn) = (Arc::from(name), AtomicUsize::new(0));
+        Self { name, timeouts, allow, tls: None, servers, turn }
+    }
+
+    /// The same, over TLS or not.
+    #[must_use]
+    pub fn over(self, tls: Option<UpstreamTls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The server whose turn it is; `None` when it has none at all, which the configuration refuses.

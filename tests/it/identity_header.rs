@@ -6,8 +6,14 @@ use http::{HeaderMap, HeaderValue, Request};
 use crate::harness::upstream::Seen;
 use crate::harness::{Behaviour, Edge, HOST, edge};
 
+/// Spellings that some application takes for `X-User`.
+pub(crate) const SPELLINGS: [&str; 13] = [
+    "X-User", "x-user", "X-USER", "X_User", "x_user", "X-user", "X.User", "x.user", "X!User",
+    "X~User", "X*User", "x|user", "X^USER",
+];
+
 /// The lines of an application's environment that CGI would make of the request's fields, under the name of `X-User`.
-fn users(seen: &Seen) -> Vec<String> {
+pub(crate) fn users(seen: &Seen) -> Vec<String> {
     let fold = |name: &str| -> String {
         name.chars()
             .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
@@ -46,11 +52,7 @@ async fn everywhere(edge: &Edge, fields: &[&str], what: &str) {
 #[tokio::test]
 async fn g1_g2_every_spelling_from_a_client_is_removed_on_every_route() {
     let edge = edge().start().await;
-    let spellings = [
-        "X-User", "x-user", "X-USER", "X_User", "x_user", "X-user", "X.User", "x.user", "X!User",
-        "X~User", "X*User", "x|user", "X^USER",
-    ];
-    for name in spellings {
+    for name in SPELLINGS {
         everywhere(&edge, &[&format!("{name}: mallory")], name).await;
     }
     everywhere(

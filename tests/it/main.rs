@@ -29,6 +29,24 @@ mod bearer;
 // Where one message ends and the next begins.
 #[cfg(feature = "proxy")]
 mod framing;
+// Attacks by class, each beside its honest twin.
+#[cfg(feature = "proxy")]
+mod attack_trial;
+// An application that has been taken over.
+#[cfg(feature = "proxy")]
+mod hostile_upstream;
+// Peers that cost us more than themselves.
+#[cfg(feature = "proxy")]
+mod floods;
+// What our own reader demands of HTTP/1.1.
+#[cfg(feature = "proxy")]
+mod strict_wire;
+// Large and slow bodies.
+#[cfg(feature = "proxy")]
+mod streaming;
+// HTTP/2 as no library speaks it.
+#[cfg(feature = "proxy")]
+mod http2;
 // `X-User` is ours.
 #[cfg(feature = "proxy")]
 mod identity_header;
@@ -83,9 +101,27 @@ mod shared_bans;
 // Signing keys, from the first to the last token.
 #[cfg(feature = "proxy")]
 mod key_rotation;
+// What clients may take.
+#[cfg(feature = "proxy")]
+mod limits;
+// Listeners that come, go and change.
+#[cfg(feature = "proxy")]
+mod listeners;
 // TLS, and HTTP/2 in it.
 #[cfg(feature = "proxy")]
 mod tls;
+// How long a body may be.
+#[cfg(feature = "proxy")]
+mod body_limits;
+// Listeners that only redirect, and what TLS listeners say to browsers.
+#[cfg(feature = "proxy")]
+mod https_only;
+// TLS to the application.
+#[cfg(feature = "proxy")]
+mod upstream_tls;
+// Certificates of clients.
+#[cfg(feature = "proxy")]
+mod client_certificates;
 // Tunnels.
 #[cfg(feature = "proxy")]
 mod websocket;

@@ -212,9 +212,33 @@ async fn every_reason_is_the_same_in_the_log_and_the_metrics() {
     let (line, _) = reason(&plain, &log, plain.token("grant_type=password")).await;
     assert_eq!((&line["reason"], &line["status"]), (&json!("plaintext_refused"), &json!(403)));
 
+    let sends = edge().listener("{ address: '127.0.0.1:0', redirect_to_https: true }");
+    let (sends, log) = observed(sends.tokens_with("hosts: [edge.example.com]")).await;
+    let (line, _) = reason(&sends, &log, sends.get("/notes/1")).await;
+    assert_eq!((&line["reason"], &line["decision"]), (&json!("redirected"), &json!("refuse")));
+
+    let small =
+        "\n  - { id: small, path: /a, upstream: app, auth: public, limits: { body: 1B } }\n";
+    let (small, log) = observed(edge().routes(small)).await;
+    let (line, _) = reason(&small, &log, small.ask("POST", "/a").body(b"ab")).await;
+    assert_eq!((&line["reason"], &line["route"]), (&json!("content_too_large"), &json!("small")));
+    // Cut on its way, it is refused all the same.
+    let cut = small.ask("POST", "/a").only(&["Host: a", CHUNKED]);
+    let mut wire = small.wire().await;
+    let answer = wire.ask([&cut.bytes()[..], b"2\r\nab\r\n"].concat()).await;
+    let line = log.lines(2).await.pop().unwrap();
+    assert_eq!((answer.status, &line["reason"]), (413, &json!("content_too_large")));
+    assert_eq!((&line["decision"], &line["status"]), (&json!("refuse"), &json!(413)));
+
     found.extend(
-        [Reason::UpstreamUnreachable, Reason::UpstreamTimeout, Reason::PlaintextRefused]
-            .map(|r| (r, ())),
+        [
+            Reason::UpstreamUnreachable,
+            Reason::UpstreamTimeout,
+            Reason::PlaintextRefused,
+            Reason::Redirected,
+            Reason::ContentTooLarge,
+        ]
+        .map(|r| (r, ())),
     );
     // They need an outside issuer (see `issuers`), a store that is gone for minutes, a flood of logins, and a bug of ours.
     let rest: Vec<_> = Reason::ALL.into_iter().filter(|own| !found.contains_key(own)).collect();

@@ -7,7 +7,7 @@ use http::{Request, Uri};
 use crate::harness::{Behaviour, Edge, HOST, edge};
 
 /// Targets with the one answer they get without a token.
-const TARGETS: &[(&str, u16)] = &[
+pub(crate) const TARGETS: &[(&str, u16)] = &[
     ("/public", 200),
     ("/public/", 200),
     ("/public/a/b.c", 200),
@@ -72,7 +72,7 @@ const TARGETS: &[(&str, u16)] = &[
 ];
 
 /// Targets that no HTTP/2 library sends.
-const RAW_TARGETS: &[(&[u8], u16)] = &[
+pub(crate) const RAW_TARGETS: &[(&[u8], u16)] = &[
     (b"/admin\\x", 400),
     (b"/public\\..\\admin", 400),
     (b"/admin#x", 400),
@@ -94,6 +94,34 @@ const RAW_TARGETS: &[(&[u8], u16)] = &[
     (b"http://edge.example.com/admin", 401),
     (b"http://edge.example.com/public", 200),
     (b"http://edge.example.com/public/../admin", 400),
+];
+
+/// What looks like an endpoint of ours and is none.
+pub(crate) const NEAR_MISSES: &[&str] = &[
+    "/token/",
+    "//token",
+    "/token//",
+    "/Token",
+    "/TOKEN",
+    "/%74oken",
+    "/%74%6F%6b%65n",
+    "/./token",
+    "/x/../token",
+    "/token;x",
+    "/token/;",
+    "/;/token",
+    "/%2ftoken",
+    "/token%2f",
+    "/token%00",
+    "/token.",
+    "/token%20",
+    "/.well-known/jwks.json/",
+    "/.well-known//jwks.json",
+    "/.WELL-KNOWN/jwks.json",
+    "/.well-known/oauth-authorization-server/",
+    "/.well-known/OAuth-Authorization-Server",
+    "//.well-known/oauth-authorization-server",
+    "/.well-known/oauth%2Dauthorization-server",
 ];
 
 /// What an application must never be sent by somebody without a token, however it reads paths.
@@ -348,33 +376,7 @@ async fn a30_near_misses_of_the_token_endpoint_never_reach_an_application() {
         .upstream_with(", paths: { allow: [semicolon, empty_segments, encoded_slash] }")
         .start()
         .await;
-    let near = [
-        "/token/",
-        "//token",
-        "/token//",
-        "/Token",
-        "/TOKEN",
-        "/%74oken",
-        "/%74%6F%6b%65n",
-        "/./token",
-        "/x/../token",
-        "/token;x",
-        "/token/;",
-        "/;/token",
-        "/%2ftoken",
-        "/token%2f",
-        "/token%00",
-        "/token.",
-        "/token%20",
-        "/.well-known/jwks.json/",
-        "/.well-known//jwks.json",
-        "/.WELL-KNOWN/jwks.json",
-        "/.well-known/oauth-authorization-server/",
-        "/.well-known/OAuth-Authorization-Server",
-        "//.well-known/oauth-authorization-server",
-        "/.well-known/oauth%2Dauthorization-server",
-    ];
-    for target in near {
+    for target in NEAR_MISSES {
         let asked =
             edge.ask("POST", target).field("Content-Type: application/x-www-form-urlencoded");
         let answer = asked.body(b"grant_type=password&username=alice&password=x").await;

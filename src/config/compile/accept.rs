@@ -332,7 +332,11 @@ fn fetched(
 }
 
 /// At least one certificate, and nothing else, in PEM.
-fn certificates(compiler: &mut Compiler<'_>, place: &Place, file: &str) -> Option<Vec<u8>> {
+pub(super) fn certificates(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    file: &str,
+) -> Option<Vec<u8>> {
     let bytes = compiler.read_unshared(place, file)?;
     let blocks = pem::parse_many(&bytes).unwrap_or_default();
     if blocks.is_empty() || blocks.iter().any(|block| block.tag() != "CERTIFICATE") {

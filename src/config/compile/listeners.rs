@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 
 use super::values::{items, network};
-use super::{Compiler, limits, tls};
+use super::{Compiler, hsts, limits, tls};
 use crate::access::connection::PlainRule;
-use crate::config::model::Listener;
+use crate::config::model::{Listener, Tokens};
 use crate::config::place::Place;
 use crate::config::problem::quoted;
 use crate::config::raw::{List, RawConfig, RawListener};
+use crate::route::host::HostPattern;
+use crate::route::table::Route;
 
 /// Reads the listeners and the admin address.
 pub(super) fn compile(
@@ -36,7 +38,10 @@ pub(super) fn compile(
             compiler.document.error_with(&place.key("proxy_protocol"), message, hint);
         }
         if let Some(address) = address {
-            listeners.push(Listener { address, tls, plain, proxy_protocol, limits });
+            let hsts = raw.tls.as_ref().and_then(|raw| raw.hsts.as_ref());
+            let hsts_place = place.key("tls").key("hsts");
+            let hsts = hsts.and_then(|raw| hsts::compile(compiler, &hsts_place, raw));
+            listeners.push(Listener { address, tls, plain, hsts, proxy_protocol, limits });
         }
     }
     let admin = raw.admin.as_ref().and_then(|raw| {
@@ -101,9 +106,14 @@ fn plain_rule(
     let document = &mut compiler.document;
     let behind_tls = raw.behind_tls == Some(true);
     let insecure = raw.insecure_plaintext == Some(true);
+    let redirect = raw.redirect_to_https == Some(true);
     // A `tls` section that was refused still says what was meant.
     let tls = document.has(&place.key("tls"));
-    for (said, name) in [(behind_tls, "behind_tls"), (insecure, "insecure_plaintext")] {
+    for (said, name) in [
+        (behind_tls, "behind_tls"),
+        (insecure, "insecure_plaintext"),
+        (redirect, "redirect_to_https"),
+    ] {
         if said && tls {
             let message = "this listener ends TLS itself, so this cannot be true as well";
             document.error(&place.key(name), message);
@@ -112,6 +122,11 @@ fn plain_rule(
     if behind_tls && insecure {
         let message = "either a proxy in front ends TLS, or nobody does";
         document.error(&place.key("insecure_plaintext"), message);
+    }
+    if redirect && (behind_tls || insecure) {
+        let message =
+            "a listener that only redirects takes no requests, so the other key has no meaning";
+        document.error(&place.key("redirect_to_https"), message);
     }
     if behind_tls && !are_proxies {
         let message = "nobody could say that TLS was used: there are no trusted proxies";
@@ -122,6 +137,9 @@ fn plain_rule(
     if insecure && !loopback {
         let message = "passwords and tokens travel in the clear on this listener";
         document.warn(&place.key("insecure_plaintext"), message, None);
+    }
+    if redirect {
+        return PlainRule::Redirect;
     }
     match (behind_tls, insecure, loopback) {
         (true, _, _) => PlainRule::BehindTls,
@@ -135,6 +153,22 @@ fn plain_rule(
             }
             PlainRule::Refused
         }
+    }
+}
+
+/// A redirect leads to hosts that the file names, so it must name some.
+pub(super) fn check_redirects<'a>(
+    compiler: &mut Compiler<'_>,
+    listeners: &[Listener],
+    tokens: &Tokens,
+    mut routes: impl Iterator<Item = &'a Route>,
+) {
+    let named = !tokens.hosts.is_empty() || routes.any(|route| route.host != HostPattern::Any);
+    let redirects = |listener: &Listener| listener.plain == PlainRule::Redirect;
+    if !named && listeners.iter().any(redirects) {
+        let message = "there is no host to redirect to: the file names none";
+        let hint = Some("name yours under `tokens.hosts`, or as `host` of routes".to_owned());
+        compiler.document.error_with(&Place::default().key("listeners"), message, hint);
     }
 }
 

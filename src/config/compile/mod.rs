@@ -5,6 +5,7 @@
 
 mod accept;
 mod clients;
+mod hsts;
 mod identity;
 mod key_folder;
 mod keys;
@@ -18,6 +19,7 @@ mod state;
 mod tests;
 mod tls;
 mod tokens;
+mod upstream_tls;
 mod upstreams;
 mod users;
 mod values;
@@ -64,9 +66,14 @@ pub(super) fn compile(
     let users = users::compile(compiler, raw.users.as_ref(), &mut scopes);
     let clients = clients::compile(compiler, raw.clients.as_ref(), &mut scopes);
     let upstreams = upstreams::compile(compiler, raw.upstreams.as_ref());
-    let routes = routes::compile(compiler, raw.routes.as_ref(), &upstreams, &issuers, &mut scopes);
+    let asked = tls::are_certificates_asked(compiler, raw.listeners.as_ref());
+    let known = routes::Known { upstreams: &upstreams, issuers: &issuers, certificates: asked };
+    let routes = routes::compile(compiler, raw.routes.as_ref(), &known, &mut scopes);
+    tls::warn_of_unused(compiler, raw.listeners.as_ref(), &routes);
     if let Some(tokens) = &tokens {
         tokens::warn_of_shadows(compiler, tokens, &routes);
+        let routes = routes.iter().map(|(_, route)| route);
+        listeners::check_redirects(compiler, &listeners, tokens, routes);
     }
     let tests = tests::compile(compiler, raw.tests.as_ref(), &users, &mut scopes);
     let login = login::compile(compiler, raw.login.as_ref());

@@ -7,12 +7,14 @@ use std::time::Duration;
 use super::Compiler;
 use super::accept::IssuerNames;
 use super::scopes::Scopes;
+use super::tls::certificate_rule;
 use super::upstreams::Upstreams;
-use super::values::{Names, items};
+use super::values::{Names, items, size};
 use crate::config::place::Place;
 use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::{List, RawRoute, RawScopes};
 use crate::oauth::scope::Scope;
+use crate::route::certificate::CertificateRule;
 use crate::route::host::HostPattern;
 use crate::route::method::MethodSet;
 use crate::route::overlap::{Finding, FindingKind, findings};
@@ -23,6 +25,14 @@ use crate::route::upstream::{PathAllowances, Timeouts, Upstream};
 
 /// The routes that are known well enough to be compared, with their places.
 pub(super) struct Routes(Vec<Candidate>);
+
+/// What routes may name.
+pub(super) struct Known<'a> {
+    pub(super) upstreams: &'a Upstreams,
+    pub(super) issuers: &'a IssuerNames,
+    /// Whether any listener asks clients for certificates.
+    pub(super) certificates: bool,
+}
 
 /// A route, and whether it is one: where its rule or upstream was refused, something stands in that is only good for
 /// finding out where it ties.
@@ -36,6 +46,12 @@ impl Candidate {
     fn believing(mut self, believed: Option<Believed>) -> Self {
         self.complete &= believed.is_some();
         self.route.believed = believed.unwrap_or_default();
+        self
+    }
+
+    fn admitting(mut self, certificate: Option<CertificateRule>, sound: bool) -> Self {
+        self.complete &= sound;
+        self.route.certificate = certificate;
         self
     }
 }
@@ -54,10 +70,10 @@ impl Routes {
 pub(super) fn compile(
     compiler: &mut Compiler<'_>,
     raw: Option<&List<RawRoute>>,
-    upstreams: &Upstreams,
-    issuers: &IssuerNames,
+    known: &Known<'_>,
     scopes: &mut Scopes,
 ) -> Routes {
+    let Known { upstreams, issuers, certificates } = *known;
     let root = Place::default().key("routes");
     if compiler.document.require(raw, &root).is_some_and(Vec::is_empty) {
         compiler.document.warn(&root, "without routes every request is answered with 404", None);
@@ -69,8 +85,14 @@ pub(super) fn compile(
     for (place, raw) in items(raw, &root) {
         used.extend(raw.upstream.clone());
         let believed = believed(compiler, &place.key("issuers"), raw, issuers, &mut named);
+        let certificate_place = place.key("client_certificate");
+        let certificate = raw.client_certificate.as_ref();
+        let certificate = certificate_rule(compiler, &certificate_place, certificate, certificates);
+        // One that was refused is not "none needed".
+        let sound = certificate.is_some() || !compiler.document.has(&certificate_place);
         let route = route(compiler, &place, raw, upstreams, &mut ids, scopes);
-        routes.extend(route.map(|candidate| candidate.believing(believed)));
+        let believing = |candidate: Candidate| candidate.believing(believed);
+        routes.extend(route.map(believing).map(|own| own.admitting(certificate, sound)));
     }
     for name in upstreams.keys().filter(|name| !used.contains(*name)) {
         let place = Place::default().key("upstreams").key(name);
@@ -135,6 +157,9 @@ fn route(
     let methods = methods(compiler, &place.key("methods"), raw.methods.as_ref());
     let upstream = upstream(compiler, &place.key("upstream"), raw.upstream.as_deref(), upstreams);
     let rule = rule(compiler, place, raw, scopes);
+    let limit = raw.limits.as_ref().and_then(|limits| limits.body.as_ref());
+    let limit_place = place.key("limits").key("body");
+    let body_limit = size(&mut compiler.document, &limit_place, limit, 0..=u64::MAX);
     let complete = rule.is_some() && upstream.is_some();
     let rule = rule.unwrap_or(AccessRule::Required(Requirement::Authenticated));
     let upstream = upstream.unwrap_or_else(|| {
@@ -143,8 +168,9 @@ fn route(
         Arc::new(Upstream::new("", Vec::new(), timeouts, PathAllowances::default()))
     });
     let (id, host, path, methods) = (id?, host?, path?, methods?);
-    let believed = Believed::default();
-    let route = Route { id, host, path, methods, rule, believed, upstream };
+    let (believed, certificate) = (Believed::default(), None);
+    let route =
+        Route { id, host, path, methods, rule, believed, certificate, upstream, body_limit };
     Some(Candidate { place: place.clone(), route, complete })
 }
 

@@ -4,6 +4,7 @@ use http::Method;
 
 use super::Compiler;
 use super::scopes::Scopes;
+use super::tls::certificate_name;
 use super::users::Users;
 use super::values::items;
 use crate::config::model::{Expectation, Persona, PolicyTest};
@@ -40,11 +41,15 @@ fn test(
         compiler.document.error(&place.key("host"), format!("{} is no host", quoted(host)));
     }
     let as_who = persona(compiler, place, raw, users, scopes);
+    let certificate_place = place.key("certificate");
+    let certificate = raw.certificate.as_deref();
+    let certificate = certificate.and_then(|it| certificate_name(compiler, &certificate_place, it));
     let expect = expectation(compiler, &place.key("expect"), raw.expect.as_ref());
     let (method, target) = request?;
     let line = compiler.document.line(place);
     let host = raw.host.clone();
-    Some(PolicyTest { line, method, target, host, as_who: as_who?, expect: expect? })
+    let (as_who, expect) = (as_who?, expect?);
+    Some(PolicyTest { line, method, target, host, as_who, certificate, expect })
 }
 
 fn request(

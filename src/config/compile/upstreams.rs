@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Compiler;
+use super::upstream_tls;
 use super::values::{Names, duration, items};
 use crate::config::place::Place;
 use crate::config::problem::{quoted, suggestion};
@@ -34,8 +35,11 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&Table<RawUpstrea
         let servers = servers(compiler, &place.key("servers"), raw.servers.as_ref());
         let allow = allowances(compiler, &place.key("paths").key("allow"), raw.paths.as_ref());
         let timeouts = timeouts(compiler, &place.key("timeouts"), raw.timeouts.as_ref());
-        let upstream = Arc::new(Upstream::new(name, servers, timeouts, allow));
-        upstreams.insert(name.clone(), upstream);
+        let tls = raw.tls.as_ref().and_then(|tls| {
+            upstream_tls::compile(compiler, &place.key("tls"), tls, raw.servers.as_ref())
+        });
+        let upstream = Upstream::new(name, servers, timeouts, allow).over(tls);
+        upstreams.insert(name.clone(), Arc::new(upstream));
     }
     upstreams
 }
@@ -74,7 +78,9 @@ fn server(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Vec<SocketA
     let Some((host, port)) = parts else {
         let message = format!("{} is no host with a port", quoted(text));
         let hint = match text {
-            _ if text.starts_with("https://") => "TLS to an upstream is planned, and not available",
+            _ if text.starts_with("https://") => {
+                "without `https://`; say `tls: {}` beside `servers`"
+            }
             _ if text.starts_with("http://") => "without `http://`",
             _ => "such as `10.0.0.11:8080`",
         };

@@ -245,6 +245,10 @@ fn http_2_heads_obey_the_same_bounds() {
     );
     assert_eq!(with(&[("expect", "x")]), Err(HeadError::Expectation));
     assert_eq!(with(&[("x", "y"); 101]), Err(HeadError::TooLarge));
+    for padded in [" y", "y ", "\ty", "y\t", " "] {
+        assert_eq!(with(&[("x", padded)]), Err(HeadError::Malformed));
+    }
+    assert_eq!(with(&[("x", ""), ("x", "y z")]), Ok(()));
     let far = check_h2(&[b'/'; 8193], &HeaderMap::new(), BOUNDS);
     assert_eq!(far, Err(HeadError::TargetTooLong));
 }

@@ -99,7 +99,7 @@ impl Http1 {
                         self.receive(end, guest);
                         continue;
                     }
-                    if !self.ahead.is_empty() && self.is_late(cx) {
+                    if !self.ahead.is_empty() && self.is_late(guest, cx) {
                         self.receive(Err(HeadError::Late), guest);
                         continue;
                     }
@@ -202,9 +202,12 @@ impl Http1 {
         self.heads += 1;
     }
 
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+    fn is_late(&mut self, guest: &GuestState, cx: &mut Context<'_>) -> bool {
         let time = self.bounds.time;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(time)));
+        let deadline = self.deadline.get_or_insert_with(|| {
+            guest.begin_head();
+            Box::pin(sleep(time))
+        });
         deadline.as_mut().poll(cx).is_ready()
     }
 

@@ -286,7 +286,7 @@ async fn receive(response: h2::client::ResponseFuture) -> Result<Response, h2::E
     })
 }
 
-async fn tls(
+pub(super) async fn tls(
     address: SocketAddr,
     root: &CertificateDer<'static>,
     alpn: &[u8],

@@ -301,7 +301,7 @@ pub(crate) struct Edge {
     pub(crate) mint: Mint,
     clock: Arc<ManualClock>,
     root: CertificateDer<'static>,
-    live: Arc<Live>,
+    pub(crate) live: Arc<Live>,
     files: TempDir,
     _stop: watch::Sender<bool>,
 }
@@ -384,6 +384,11 @@ impl Edge {
         self.live.shared().state.as_ref().unwrap().store()
     }
 
+    /// Reads its file again.
+    pub(crate) fn reload(&self) {
+        self.live.reload().unwrap_or_else(|rejected| panic!("{rejected}"));
+    }
+
     /// Disables bob and reloads.
     pub(crate) fn disable_bob(&self) {
         self.change_users("name: bob,", "name: bob, disabled: true,");
@@ -394,7 +399,7 @@ impl Edge {
         let users = users("");
         assert!(users.contains(from), "{from}");
         write(self.files.path(), "users.yaml", users.replacen(from, to, 1).as_bytes());
-        self.live.reload().unwrap_or_else(|rejected| panic!("{rejected}"));
+        self.reload();
     }
 
     /// Logs a user in for everything that the user may have, and returns both tokens.

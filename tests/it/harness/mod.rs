@@ -2,8 +2,10 @@
 //! this process on free ports, with a clock that moves only when told; and the built binary, for what only a process shows.
 
 pub(crate) mod captured;
+pub(crate) mod certs;
 pub(crate) mod client;
 pub(crate) mod database_users;
+pub(crate) mod frames;
 pub(crate) mod gateway;
 pub(crate) mod idp;
 #[cfg(feature = "external-tests")]
@@ -20,6 +22,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use client::{H2, Response, Wire};
+pub(crate) use frames::Frames;
 pub(crate) use gateway::{Edge, Pair, edge};
 pub(crate) use upstream::Behaviour;
 

@@ -1,6 +1,7 @@
 //! Tokens that the edge would never issue, signed with its own key: what is wrong with them is then never the signature.
 
-use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis::users::PasswordHash;
@@ -41,10 +42,26 @@ impl Mint {
 
     /// Signs these two as they stand.
     pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
-        let head = URL_SAFE_NO_PAD.encode(header.to_string());
-        let input = format!("{head}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let signature = URL_SAFE_NO_PAD.encode(self.0.sign(input.as_bytes()).as_ref());
-        format!("{input}.{signature}")
+        self.sign_text(&header.to_string(), &claims.to_string())
+    }
+
+    /// Signs these two, which need not be JSON.
+    pub(crate) fn sign_text(&self, header: &str, claims: &str) -> String {
+        join(header, claims, |input| self.0.sign(input).as_ref().to_vec())
+    }
+
+    /// An otherwise honest token whose HMAC is made with what everybody may know: the public key, plain and as PEM.
+    pub(crate) fn swapped(&self, now: u64) -> [String; 2] {
+        let header = json!({ "alg": "HS256", "typ": "at+jwt", "kid": "k1" }).to_string();
+        let raw = self.0.public_key().as_ref();
+        let prefix = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
+        let pem = pem::encode(&pem::Pem::new("PUBLIC KEY", [prefix, raw].concat()));
+        [raw, pem.as_bytes()].map(|secret| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+            join(&header, &Self::claims(now).to_string(), |input| {
+                hmac::sign(&key, input).as_ref().to_vec()
+            })
+        })
     }
 
     /// An honest token with these claims changed; `null` takes one out.
@@ -59,6 +76,13 @@ impl Mint {
         }
         self.sign(&header, &claims)
     }
+}
+
+fn join(header: &str, claims: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let head = URL_SAFE_NO_PAD.encode(header);
+    let input = format!("{head}.{}", URL_SAFE_NO_PAD.encode(claims));
+    let signature = URL_SAFE_NO_PAD.encode(sign(input.as_bytes()));
+    format!("{input}.{signature}")
 }
 
 /// The version of alice's credential.

@@ -4,10 +4,12 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use super::within;
 
@@ -28,6 +30,16 @@ pub(crate) enum Behaviour {
     IsSilent,
     /// Switches to WebSocket and sends back whatever comes.
     Tunnels,
+    /// Says these bytes to whoever connects, and then does as it should.
+    SpeaksFirst(&'static [u8]),
+    /// Answers the first request of each connection as it should, and closes at the second.
+    AnswersOnce,
+    /// Reads all of it, answers the first request with the first of these, the second with the second, and closes each time.
+    Scripted(&'static [&'static [u8]]),
+    /// Reads a head, and the body only once it is told to.
+    Holds,
+    /// Answers with a body of so many bytes, as fast as they are taken.
+    Pours(usize),
 }
 
 /// One request as it arrived.
@@ -80,10 +92,18 @@ struct Log {
     seen: Mutex<Vec<Seen>>,
     count: watch::Sender<usize>,
     heads: watch::Sender<usize>,
+    poured: watch::Sender<usize>,
+    released: watch::Sender<bool>,
     connections: Mutex<usize>,
 }
 
 impl Log {
+    fn number(&self) -> usize {
+        let mut connections = self.connections.lock().unwrap();
+        *connections += 1;
+        *connections - 1
+    }
+
     fn record(&self, seen: Seen) {
         let mut all = self.seen.lock().unwrap();
         all.push(seen);
@@ -93,26 +113,48 @@ impl Log {
 
 impl Upstream {
     pub(crate) async fn start(behaviour: Behaviour) -> Self {
+        Self::start_with(behaviour, None).await
+    }
+
+    /// The same behind TLS. A connection counts once its handshake is done.
+    pub(crate) async fn start_tls(behaviour: Behaviour, config: ServerConfig) -> Self {
+        Self::start_with(behaviour, Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn start_with(behaviour: Behaviour, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let log = Arc::new(Log {
             seen: Mutex::default(),
             count: watch::Sender::new(0),
             heads: watch::Sender::new(0),
+            poured: watch::Sender::new(0),
+            released: watch::Sender::new(false),
             connections: Mutex::default(),
         });
         let shared = Arc::clone(&log);
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let number = {
-                    let mut connections = shared.connections.lock().unwrap();
-                    *connections += 1;
-                    *connections - 1
-                };
-                tokio::spawn(converse(stream, number, behaviour, Arc::clone(&shared)));
+                let (log, tls) = (Arc::clone(&shared), tls.clone());
+                // Numbered in the order of their arrival where there is no handshake.
+                let number = tls.is_none().then(|| log.number());
+                tokio::spawn(async move {
+                    let Some(tls) = tls else {
+                        return converse(stream, number.unwrap(), behaviour, log).await;
+                    };
+                    if let Ok(stream) = tls.accept(stream).await {
+                        let number = log.number();
+                        converse(stream, number, behaviour, log).await;
+                    }
+                });
             }
         });
         Self { address, log, accepting: Mutex::new(Some(accepting)) }
+    }
+
+    /// How many connections there were.
+    pub(crate) fn connections(&self) -> usize {
+        *self.log.connections.lock().unwrap()
     }
 
     /// Every request so far.
@@ -138,6 +180,23 @@ impl Upstream {
         within(changes.wait_for(|heads| *heads >= count)).await.unwrap();
     }
 
+    /// Waits until every request whose head was read has come to its end, or to that of its connection.
+    pub(crate) async fn settled(&self) -> Vec<Seen> {
+        let mut changes = self.log.count.subscribe();
+        within(changes.wait_for(|seen| *seen >= *self.log.heads.borrow())).await.unwrap();
+        self.seen()
+    }
+
+    /// Lets the bodies be read that are held back.
+    pub(crate) fn release(&self) {
+        self.log.released.send_replace(true);
+    }
+
+    /// How many bytes of bodies were taken so far.
+    pub(crate) fn poured(&self) -> watch::Receiver<usize> {
+        self.log.poured.subscribe()
+    }
+
     /// Stops listening: from now on connections are refused.
     pub(crate) async fn stop(&self) {
         let accepting = self.accepting.lock().unwrap().take();
@@ -148,18 +207,42 @@ impl Upstream {
     }
 }
 
-async fn converse(mut stream: TcpStream, connection: usize, behaviour: Behaviour, log: Arc<Log>) {
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+async fn converse(mut stream: impl Stream, connection: usize, behaviour: Behaviour, log: Arc<Log>) {
     let mut buffer = Vec::new();
+    let mut first = true;
+    if let Behaviour::SpeaksFirst(bytes) = behaviour
+        && stream.write_all(bytes).await.is_err()
+    {
+        return;
+    }
     while let Some(head) = read_head(&mut stream, &mut buffer).await {
-        log.heads.send_modify(|heads| *heads += 1);
+        let number = {
+            log.heads.send_modify(|heads| *heads += 1);
+            *log.heads.borrow() - 1
+        };
         if let Behaviour::SaysEarly(answer) = behaviour
             && stream.write_all(answer).await.is_err()
         {
             return;
         }
+        if let Behaviour::Holds = behaviour
+            && log.released.subscribe().wait_for(|released| *released).await.is_err()
+        {
+            return;
+        }
         let (body, complete) = read_body(&mut stream, &mut buffer, &head).await;
         let answer = match behaviour {
-            Behaviour::Echo => echo(&head),
+            Behaviour::Echo
+            | Behaviour::SpeaksFirst(_)
+            | Behaviour::AnswersOnce
+            | Behaviour::Holds => echo(&head),
+            Behaviour::Scripted(answers) => answers[number].to_vec(),
+            Behaviour::Pours(length) => {
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes()
+            }
             Behaviour::Says(answer) | Behaviour::SaysAndCloses(answer) => answer.to_vec(),
             Behaviour::Tunnels => switch(&head),
             Behaviour::SaysEarly(_) | Behaviour::Closes | Behaviour::IsSilent => Vec::new(),
@@ -167,6 +250,7 @@ async fn converse(mut stream: TcpStream, connection: usize, behaviour: Behaviour
         log.record(Seen { connection, head, body, complete });
         match behaviour {
             Behaviour::Closes => return,
+            Behaviour::AnswersOnce if !first => return,
             Behaviour::Tunnels => {
                 if stream.write_all(&answer).await.is_err() {
                     return;
@@ -174,10 +258,22 @@ async fn converse(mut stream: TcpStream, connection: usize, behaviour: Behaviour
                 return send_back(stream, buffer).await;
             }
             _ if stream.write_all(&answer).await.is_err() => return,
-            Behaviour::SaysAndCloses(_) => return,
+            Behaviour::SaysAndCloses(_) | Behaviour::Scripted(_) => return,
+            Behaviour::Pours(length) if pour(&mut stream, length, &log).await.is_err() => return,
             _ => {}
         }
+        first = false;
     }
+}
+
+async fn pour(stream: &mut impl Stream, mut left: usize, log: &Log) -> std::io::Result<()> {
+    let chunk = [b'.'; 64 * 1024];
+    while left > 0 {
+        let written = stream.write(&chunk[..left.min(chunk.len())]).await?;
+        left -= written;
+        log.poured.send_modify(|poured| *poured += written);
+    }
+    Ok(())
 }
 
 fn echo(head: &str) -> Vec<u8> {
@@ -195,7 +291,7 @@ fn switch(head: &str) -> Vec<u8> {
         .to_vec()
 }
 
-async fn send_back(mut stream: TcpStream, early: Vec<u8>) {
+async fn send_back(mut stream: impl Stream, early: Vec<u8>) {
     if stream.write_all(&early).await.is_err() {
         return;
     }
@@ -208,7 +304,7 @@ async fn send_back(mut stream: TcpStream, early: Vec<u8>) {
 }
 
 /// Reads a head and leaves what follows in the buffer. `None` at the end of the connection.
-async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
+async fn read_head(stream: &mut impl Stream, buffer: &mut Vec<u8>) -> Option<String> {
     loop {
         if let Some(end) = find(buffer, b"\r\n\r\n") {
             let head: Vec<u8> = buffer.drain(..end + 4).collect();
@@ -221,7 +317,7 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Strin
 }
 
 /// Reads the body as the head announces it. The flag says whether all of it came.
-async fn read_body(stream: &mut TcpStream, buffer: &mut Vec<u8>, head: &str) -> (Vec<u8>, bool) {
+async fn read_body(stream: &mut impl Stream, buffer: &mut Vec<u8>, head: &str) -> (Vec<u8>, bool) {
     let lower = head.to_ascii_lowercase();
     let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
     let chunked = lower.lines().any(|line| line.starts_with("transfer-encoding:"));

@@ -1,0 +1,105 @@
+//! Peers that cost us more than themselves (I18 of the requirements): each connection has a bounded number of frames that ask
+//! for nothing, and other connections are served meanwhile.
+
+use crate::harness::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Outcome, PING, PRIORITY, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE, block, frame, headers, request,
+};
+use crate::harness::{Edge, edge};
+
+/// Far more frames than any honest client sends for one request.
+const MANY: usize = 10_000;
+
+/// Whether the connection is ended before all of these are taken and a request behind them answered.
+async fn ends(edge: &Edge, one: &[u8]) -> Outcome {
+    let mut client = edge.frames().await;
+    // A request that is answered shows that the connection was a good one.
+    assert_eq!(client.ask(&request("GET", "/public/before"), None).await, Outcome::Answered(200));
+    client.send(one.repeat(MANY)).await;
+    let behind = client.ask(&request("GET", "/public/behind"), None).await;
+    let other = edge.frames().await.ask(&request("GET", "/public/other"), None).await;
+    assert_eq!(other, Outcome::Answered(200));
+    behind
+}
+
+#[tokio::test]
+async fn frames_that_ask_for_nothing_end_the_connection() {
+    let edge = edge().tls().start().await;
+    let mut endless = Vec::new();
+    for (what, one) in [
+        ("PING", frame(PING, 0, 0, b"portcull")),
+        ("SETTINGS", frame(SETTINGS, 0, 0, b"")),
+        ("SETTINGS that change", frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff])),
+        ("PRIORITY", frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 1])),
+        ("WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())),
+        ("no known kind", frame(0xfa, 0, 0, b"")),
+    ] {
+        let outcome = ends(&edge, &one).await;
+        if !matches!(outcome, Outcome::Gone(_)) {
+            endless.push(format!("{what}: {outcome:?}"));
+        }
+    }
+    assert!(endless.is_empty(), "{}", endless.join("\n"));
+    assert!(edge.upstream.settled().await.iter().all(|seen| seen.target() != "/public/behind"));
+}
+
+#[tokio::test]
+async fn empty_data_ends_the_connection_or_the_stream() {
+    let edge = edge().tls().start().await;
+    let mut client = edge.frames().await;
+    let open = headers(1, 0, &request("POST", "/public/empty"));
+    let last = frame(DATA, END_STREAM, 1, b"a");
+    client.send([open, frame(DATA, 0, 1, b"").repeat(MANY), last].concat()).await;
+    assert!(client.outcome(1).await.is_refusal());
+    let seen = edge.upstream.settled().await;
+    assert!(seen.iter().all(|seen| !seen.complete), "{seen:?}");
+    // A few are honest.
+    let mut client = edge.frames().await;
+    let open = headers(1, 0, &request("POST", "/public/few"));
+    let last = frame(DATA, END_STREAM, 1, b"a");
+    client.send([open, frame(DATA, 0, 1, b"").repeat(5), last].concat()).await;
+    assert_eq!(client.outcome(1).await, Outcome::Answered(200));
+}
+
+#[tokio::test]
+async fn a_head_without_end_ends_the_connection() {
+    let edge = edge().tls().start().await;
+    let field = block(&[(b"x-a", b"b")]);
+    for (what, part) in [("fields", &field[..]), ("nothing", b"")] {
+        let mut client = edge.frames().await;
+        let first = frame(HEADERS, END_STREAM, 1, &block(&request("GET", "/public/endless")));
+        let flood = frame(CONTINUATION, 0, 1, part).repeat(MANY);
+        client.send([first, flood, frame(CONTINUATION, END_HEADERS, 1, b"")].concat()).await;
+        let outcome = client.outcome(1).await;
+        assert!(matches!(outcome, Outcome::Gone(_)), "{what}: {outcome:?}");
+    }
+    let honest = edge.frames().await.ask(&request("GET", "/public/honest"), None).await;
+    assert_eq!(honest, Outcome::Answered(200));
+    assert_eq!(edge.upstream.settled().await.len(), 1);
+}
+
+#[tokio::test]
+async fn requests_that_are_taken_back_end_the_connection() {
+    let edge = edge().tls().start().await;
+    let mut client = edge.frames().await;
+    let cancel = 8_u32.to_be_bytes();
+    let mut taken_back = 0;
+    while taken_back < MANY {
+        let mut batch = Vec::new();
+        for _ in 0..100 {
+            let stream = client.stream();
+            batch.extend(headers(stream, END_STREAM, &request("GET", "/public/rapid")));
+            batch.extend(frame(RST_STREAM, 0, stream, &cancel));
+        }
+        taken_back += 100;
+        if !client.send(batch).await {
+            break;
+        }
+    }
+    let behind = client.ask(&request("GET", "/public/behind"), None).await;
+    assert!(matches!(behind, Outcome::Gone(_)), "{behind:?}");
+    let honest = edge.frames().await.ask(&request("GET", "/public/honest"), None).await;
+    assert_eq!(honest, Outcome::Answered(200));
+    let rapid = edge.upstream.seen().len();
+    assert!(rapid < MANY / 4, "{rapid} of {MANY} reached the application");
+}
