@@ -1,6 +1,5 @@
 //! Pingora's hooks: each reads what it needs off the session, asks a module that knows no sockets, and does what it says.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
