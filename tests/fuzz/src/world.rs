@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::access::connection::{Connection, Transport};
 use portcullis::clock::{ManualClock, Timestamp};
 use portcullis::config::{self, Config, SourceFile, Sources};
 use portcullis::gateway::{Gateway, Shared};
@@ -135,6 +136,13 @@ impl Sources for Files {
 pub fn shared() -> Arc<Shared> {
     let clock = Arc::new(ManualClock::new(NOW));
     Arc::new(Shared::start(clock, Arc::new(OsRandom), 1, Box::new(io::sink())).expect("threads"))
+}
+
+/// A client's connection over TLS.
+#[must_use]
+pub fn connection() -> Connection {
+    let peer = SocketAddr::from(([203, 0, 113, 9], 1));
+    Connection { peer, transport: Transport::Tls, certificate: None }
 }
 
 /// A gateway of this configuration.

@@ -9,12 +9,11 @@ use std::sync::LazyLock;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use libfuzzer_sys::fuzz_target;
-use portcullis::access::connection::{Connection, Transport};
 use portcullis::access::identity::Identity;
 use portcullis::gateway::Gateway;
 use portcullis::gateway::decide::{Decision, RequestHead};
 use portcullis_fuzz::names::{always_goes, folded};
-use portcullis_fuzz::world::{BASE, Files, HOST as OURS, NOW, gateway, token};
+use portcullis_fuzz::world::{BASE, Files, HOST as OURS, NOW, connection, gateway, token};
 
 /// What a client sends in each field, and nobody else does.
 const FORGED: &str = "mallory";
@@ -77,10 +76,7 @@ fn forwarded(names: &[HeaderName], path: &str, with_token: bool) {
     if with_token {
         headers.insert(AUTHORIZATION, WORLD.bearer.clone());
     }
-    let connection = Connection {
-        peer: "203.0.113.9:1".parse().expect("an address"),
-        transport: Transport::Tls,
-    };
+    let connection = connection();
     let head = RequestHead {
         method: &Method::GET,
         target: path.as_bytes(),

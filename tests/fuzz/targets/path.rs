@@ -8,13 +8,12 @@ use std::sync::LazyLock;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use libfuzzer_sys::fuzz_target;
-use portcullis::access::connection::{Connection, Transport};
 use portcullis::gateway::Gateway;
 use portcullis::gateway::decide::{Decision, RequestHead};
 use portcullis::reason::Reason;
 use portcullis::route::path::RequestPath;
 use portcullis_fuzz::naive::{decoded, is_harmless, readings, segments, spelt};
-use portcullis_fuzz::world::{BASE, Files, NOW, gateway};
+use portcullis_fuzz::world::{BASE, Files, NOW, connection, gateway};
 
 const ENDPOINTS: [&[u8]; 6] = [
     b"/token",
@@ -73,10 +72,7 @@ fn decide(target: &[u8], allowed: u8) -> Outcome {
     let mut headers = HeaderMap::new();
     let host = HeaderValue::from_str(&format!("h{allowed}.example")).expect("a host");
     headers.insert(HOST, host);
-    let connection = Connection {
-        peer: "203.0.113.9:1".parse().expect("an address"),
-        transport: Transport::Tls,
-    };
+    let connection = connection();
     let head = RequestHead {
         method: &Method::GET,
         target,

@@ -15,12 +15,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use portcullis::access::connection::{Connection, Transport};
 use portcullis::gateway::Gateway;
 use portcullis::gateway::decide::{Decision, RequestHead};
 use portcullis::keys::{KeyRing, KeyUse, load};
 use portcullis::token::Verifier;
-use portcullis_fuzz::world::{BASE, Files, HOST as OURS, KEYS, NOW, gateway, token};
+use portcullis_fuzz::world::{BASE, Files, HOST as OURS, KEYS, NOW, connection, gateway, token};
 use serde_json::{Map, Value, json};
 
 /// The order of P-256 and of Ed25519's base point: what an attacker turns signatures with.
@@ -185,10 +184,7 @@ fn ask(text: &str) -> bool {
     };
     let headers =
         HeaderMap::from_iter([(HOST, HeaderValue::from_static(OURS)), (AUTHORIZATION, value)]);
-    let connection = Connection {
-        peer: "203.0.113.9:1".parse().expect("an address"),
-        transport: Transport::Tls,
-    };
+    let connection = connection();
     let head = RequestHead {
         method: &Method::GET,
         target: b"/private",
