@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis::gateway::live::Live;
-use portcullis::proxy::Server;
+use portcullis::proxy::{Inherited, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
@@ -71,7 +71,7 @@ routes:{ROUTES}"
             let path = files.file();
             let live = Live::start(path, Box::new(files), config, Arc::clone(&shared));
             let live = Arc::new(live.unwrap_or_else(|rejected| panic!("{rejected}")));
-            let server = Server::bind(live, shared, &listeners, None).expect("a socket");
+            let server = Server::bind(live, shared, &listeners, None, &mut Inherited::none()).expect("a socket");
             let address = server.addresses()[0];
             tokio::spawn(server.run(stopping));
             address
