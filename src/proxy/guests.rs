@@ -296,12 +296,28 @@ impl Guest {
     }
 
     /// Returns once we drain and the connection has nothing left to answer. HTTP/2 waits for the client to agree to the end,
-    /// which one that is dead never does.
+    /// which one that is dead never does. Who has just connected may ask before he hears that the connection ends: clients
+    /// repeat on another what an old connection did not take, but not what a new one did not.
     pub(super) async fn farewell(&self, shutdown: &watch::Receiver<bool>) {
         told(&mut shutdown.clone()).await;
+        let end = goodbye(shutdown);
+        tokio::pin!(end);
+        let ended = tokio::select! {
+            () = &mut end => true,
+            () = self.asked() => false,
+        };
         self.state.hangup.send_replace(true);
-        goodbye(shutdown).await;
+        if !ended {
+            end.await;
+        }
         self.done().await;
+    }
+
+    /// Returns once a request has come.
+    async fn asked(&self) {
+        while self.state.turn.lock().begun == 0 {
+            sleep(GLANCE).await;
+        }
     }
 
     /// Returns once nothing is being answered: a request over HTTP/2 is logged after its connection may have ended.

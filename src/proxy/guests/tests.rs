@@ -142,3 +142,23 @@ async fn j10_a_drain_waits_for_answers_and_hardly_for_anything_else() {
     drop(request);
     assert!(timeout(Duration::from_secs(5), guest.farewell(&stopping)).await.is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_just_connected_may_ask_before_he_hears_of_the_end() {
+    let socket = socket();
+    let guests = guests(Arc::new(SystemClock), |_| {});
+    let guest = guests.seat().unwrap().admit(&socket, peer(1), None);
+    let hangup = guest.hangup();
+    let (_stop, stopping) = watch::channel(true);
+    let farewell = guest.farewell(&stopping);
+    tokio::pin!(farewell);
+    let moment = Duration::from_millis(500);
+    assert!(timeout(moment, &mut farewell).await.is_err() && !*hangup.borrow());
+    let request = guests.busy(&socket).unwrap();
+    assert!(timeout(moment, &mut farewell).await.is_err() && *hangup.borrow());
+    drop(request);
+    assert!(timeout(Duration::from_secs(2), &mut farewell).await.is_ok());
+    // Nobody is waited for who never asks.
+    let idle = guests.seat().unwrap().admit(&socket, peer(1), None);
+    assert!(timeout(Duration::from_secs(3), idle.farewell(&stopping)).await.is_ok());
+}
