@@ -41,11 +41,11 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: ", self.file.display(), self.line, self.column)?;
         if !self.place.is_empty() {
-            write!(f, "{}: ", self.place)?;
+            write!(f, "{}: ", in_line(&self.place))?;
         }
-        f.write_str(&self.message)?;
+        f.write_str(&in_line(&self.message))?;
         match &self.hint {
-            Some(hint) => write!(f, " ({hint})"),
+            Some(hint) => write!(f, " ({})", in_line(hint)),
             None => Ok(()),
         }
     }
@@ -79,19 +79,37 @@ pub(super) fn suggestion<'a>(
     few.then(|| format!("there is: {}", candidates.join(", ")))
 }
 
+/// Without what would end the line, or speak to a terminal: keys of the file stand in places and messages as they are.
+fn in_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), "\u{fffd}")
+}
+
 /// A text of the file as it may stand in a message: quoted, shortened, without control characters.
 pub(super) fn quoted(text: &str) -> String {
     let mut shown: String = text.chars().take(60).collect();
     if shown.len() < text.len() {
         shown.push('…');
     }
-    let shown = shown.replace(|c: char| c.is_control(), "\u{fffd}");
-    format!("`{shown}`")
+    format!("`{}`", in_line(&shown))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_with_a_line_break_in_it_does_not_break_the_line() {
+        let problem = Problem {
+            file: PathBuf::from("portcullis.yaml"),
+            line: 1,
+            column: 1,
+            place: "upstreams.a\nb".to_owned(),
+            message: "unknown key `up\r\u{1b}[2J`".to_owned(),
+            hint: Some("there is: \u{7}".to_owned()),
+        };
+        let shown = problem.to_string();
+        assert!(!shown.contains(|c: char| c.is_control()), "{shown:?}");
+    }
 
     #[test]
     fn a_problem_is_one_line_an_editor_can_jump_to() {
