@@ -1,7 +1,8 @@
 //! The request target (RFC 9112 section 3.2) together with the host it is for.
 //!
-//! Origin form and absolute form are read; in the latter the authority replaces `Host`. Authority form, `*`, user
-//! information, a fragment and every byte that is not visible ASCII are refused. The query is passed on and never looked at.
+//! Origin form and absolute form are read; in the latter the authority replaces `Host`. Where both come, the reader of the head
+//! has refused those that differ. Authority form, `*`, user information, a fragment and every byte that is not visible ASCII
+//! are refused. The query is passed on and never looked at.
 
 use http::HeaderMap;
 use http::header::HOST;
