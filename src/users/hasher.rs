@@ -2,6 +2,7 @@
 //!
 //! A fixed number of threads, each with one arena that it keeps; a bounded queue; a deadline. Memory is bounded by threads
 //! times the largest hash. Who finds the queue full, or waits past the deadline, is told to come back, without a hash done.
+//! The threads are nicer than others, because a hash keeps a core for milliseconds that a request would have to wait out.
 
 use std::fmt;
 use std::io;
@@ -12,12 +13,16 @@ use std::time::{Duration, Instant};
 
 use argon2::Block;
 use parking_lot::Mutex;
+use rustix::process::nice;
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::random::Random;
 use crate::secret::Secret;
 use crate::users::password::{MAX_PASSWORD_BYTES, PasswordHash, PasswordHashError};
+
+/// By how much the threads are nicer. Where requests take all of a core, a hash still gets a tenth of it.
+const NICER: i32 = 10;
 
 /// Bounds of the pool.
 #[derive(Clone)]
@@ -145,6 +150,10 @@ struct Worker {
 
 impl Worker {
     fn work(self) {
+        // Linux knows niceness for each thread.
+        if let Err(error) = nice(NICER) {
+            tracing::warn!(%error, "hashing has the priority of everything else: logins can slow requests down");
+        }
         let mut arena: Vec<Block> = Vec::new();
         loop {
             // The lock is held only while waiting: that is the queue's turnstile.

@@ -211,3 +211,21 @@ async fn systemd_is_told_of_start_reload_and_stop() {
     assert_eq!(told().await.trim_end(), "STOPPING=1");
     assert_eq!(edge.ends().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn whoever_hashes_gives_way_to_whoever_serves() {
+    let upstream = Upstream::start(Behaviour::Echo).await;
+    let site = Site::new(&upstream.address.to_string());
+    let edge = Running::start(&site).await;
+    let token = edge.login("alice").await;
+    edge.get("/orders/1", &token).await.is(200);
+    let threads = edge.threads();
+    let of = |kind: &str| -> Vec<i32> {
+        let own = threads.iter().filter(|(name, _)| name.starts_with(kind));
+        own.map(|(_, niceness)| *niceness).collect()
+    };
+    let (hashing, serving) = (of("hash-"), of("tokio"));
+    assert!(!hashing.is_empty() && !serving.is_empty(), "{threads:?}");
+    let most = serving.iter().max().unwrap();
+    assert!(hashing.iter().all(|niceness| niceness > most), "{threads:?}");
+}

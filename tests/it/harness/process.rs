@@ -1,6 +1,7 @@
 //! The built binary as a running process: started in a directory with its files, asked over sockets, signalled, and watched
 //! through its log.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 
@@ -41,9 +42,26 @@ impl Running {
         logged(&mut self.log, message).await
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it has ended")
+    }
+
+    /// The name and the niceness of each of its threads.
+    pub(crate) fn threads(&self) -> Vec<(String, i32)> {
+        let folder = format!("/proc/{}/task", self.pid());
+        let threads = fs::read_dir(folder).unwrap().map(|thread| {
+            let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+            let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(") ").unwrap();
+            // The 19th field, of which the name was the second.
+            (name.to_owned(), rest.split(' ').nth(16).unwrap().parse().unwrap())
+        });
+        threads.collect()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, name: &str) {
-        signal(name, &[self.child.id().expect("it has ended")]);
+        signal(name, &[self.pid()]);
     }
 
     /// Waits for its end.
