@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::disable_transparent_huge_pages;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -38,6 +39,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     print_problems(&read.problems, &read.warnings);
     let Some(config) = read.config else { return Ok(ExitCode::from(INVALID)) };
     observe::init_logging(&QUIET);
+    keep_small_pages();
     raise_file_limit(config.listeners.iter().map(|listener| listener.limits.connections).sum());
     let (mut inherited, predecessor) = (Inherited::from_env(), Predecessor::from_env()?);
     let (listeners, admin) = (config.listeners.clone(), config.admin);
@@ -123,6 +125,14 @@ async fn fill(shared: &Shared, taking_over: bool) -> anyhow::Result<()> {
 async fn overdue(live: Arc<Live>, mut stopping: watch::Receiver<bool>) {
     drop(stopping.wait_for(|stop| *stop).await);
     sleep(live.operation().drain).await;
+}
+
+/// Keeps the kernel from joining pages into huge ones: it would join those that a flood has used and the allocator has given
+/// back, so that what is not used any more would count, and stay, as memory of ours.
+fn keep_small_pages() {
+    if let Err(error) = disable_transparent_huge_pages(true) {
+        tracing::warn!(%error, "memory that is not used any more may not be given back");
+    }
 }
 
 /// Files that we need besides connections.

@@ -229,3 +229,11 @@ async fn whoever_hashes_gives_way_to_whoever_serves() {
     let most = serving.iter().max().unwrap();
     assert!(hashing.iter().all(|niceness| niceness > most), "{threads:?}");
 }
+
+#[tokio::test]
+async fn memory_that_is_given_back_is_not_joined_into_huge_pages() {
+    let site = Site::new("127.0.0.1:9");
+    let edge = Running::start(&site).await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", edge.pid())).unwrap();
+    assert!(status.contains("THP_enabled:\t0"), "{status}");
+}
