@@ -33,10 +33,11 @@ use crate::issuers::tend;
 use crate::proxy::edges::{Edges, Plan};
 use crate::proxy::listener::told;
 
-/// What the log leaves out of Pingora. Its lines below `error` speak of single connections and retries, with the request's
-/// target; the access log has the path already, and leaves out the query. Its errors about clients that leave or send garbage
-/// could fill any disk; what matters of them is counted.
-pub const QUIET: [&str; 3] = ["pingora_core=error", "pingora_core::apps=off", "pingora_proxy=off"];
+/// What the log leaves out of what is below us. Pingora's lines below `error` speak of single connections and retries, with the
+/// request's target; the access log has the path already, and leaves out the query. Its errors about clients that leave or send
+/// garbage, and what the codecs of HTTP/2 and TLS think of their peers, could fill any disk; what matters of them is counted.
+pub const QUIET: [&str; 5] =
+    ["pingora_core=error", "pingora_core::apps=off", "pingora_proxy=off", "h2=off", "rustls=off"];
 
 pub use crate::gateway::live::BindError;
 pub use inherited::Inherited;

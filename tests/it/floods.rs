@@ -1,11 +1,17 @@
 //! Peers that cost us more than themselves (I18 of the requirements): each connection has a bounded number of frames that ask
 //! for nothing, and other connections are served meanwhile.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::binary::Site;
+use crate::harness::certs::Leaf;
 use crate::harness::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Outcome, PING, PRIORITY, RST_STREAM,
-    SETTINGS, WINDOW_UPDATE, block, frame, headers, request,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Outcome, PING, PRIORITY,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, headers, request,
 };
-use crate::harness::{Edge, edge};
+use crate::harness::process::Running;
+use crate::harness::{Edge, HOST, edge, within};
 
 /// Far more frames than any honest client sends for one request.
 const MANY: usize = 10_000;
@@ -102,4 +108,42 @@ async fn requests_that_are_taken_back_end_the_connection() {
     assert_eq!(honest, Outcome::Answered(200));
     let rapid = edge.upstream.seen().len();
     assert!(rapid < MANY / 4, "{rapid} of {MANY} reached the application");
+}
+
+/// Each of these makes a codec below us speak of its peer.
+#[tokio::test]
+async fn whatever_strangers_send_the_log_does_not_grow() {
+    let site = Site::new("127.0.0.1:9");
+    let leaf = Leaf::for_hosts(&[HOST]);
+    leaf.write(&site.path(""), "edge");
+    let tls = "'127.0.0.1:0', tls: { certificate: edge.pem, private_key: edge.key } }";
+    let yaml = Site::yaml("127.0.0.1:9").replacen("'127.0.0.1:0' }", tls, 1);
+    site.write("portcullis.yaml", yaml);
+    let edge = Running::start(&site).await;
+
+    // More requests taken back than may wait to be looked at.
+    let mut client = Frames::connect(edge.edge, &leaf.der).await;
+    let mut rapid = Vec::new();
+    for _ in 0..500 {
+        let stream = client.stream();
+        rapid.extend(headers(stream, END_STREAM, &request("GET", "/orders/1")));
+        rapid.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+    }
+    client.send(rapid).await;
+    let behind = client.ask(&request("GET", "/elsewhere"), None).await;
+    assert!(matches!(behind, Outcome::Gone(_)), "{behind:?}");
+    // A PING answered that was never sent.
+    let mut client = Frames::connect(edge.edge, &leaf.der).await;
+    client.send(frame(PING, 1, 0, b"portcull")).await;
+    assert_eq!(client.ask(&request("GET", "/elsewhere"), None).await, Outcome::Answered(404));
+    // A handshake that begins with its end, and one that is warned of.
+    for record in [&b"\x16\x03\x01\x00\x04\x14\x00\x00\x00"[..], b"\x15\x03\x01\x00\x02\x01\x5a"] {
+        let mut stream = TcpStream::connect(edge.edge).await.unwrap();
+        stream.write_all(record).await.unwrap();
+        stream.shutdown().await.unwrap();
+        within(stream.read_to_end(&mut Vec::new())).await.unwrap();
+    }
+
+    let words = edge.last_words().await;
+    assert!(words.iter().all(|line| line.contains("\"target\":\"portcullis")), "{words:#?}");
 }

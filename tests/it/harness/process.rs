@@ -42,6 +42,17 @@ impl Running {
         logged(&mut self.log, message).await
     }
 
+    /// Ends it, and returns what it has logged since it listened.
+    pub(crate) async fn last_words(mut self) -> Vec<String> {
+        self.signal("TERM");
+        assert!(self.ends().await.success());
+        let mut words = Vec::new();
+        while let Some(line) = within(self.log.recv()).await {
+            words.push(line);
+        }
+        words
+    }
+
     /// Its number.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it has ended")
