@@ -330,7 +330,13 @@ impl ProxyHttp for EdgeProxy {
         let reason = if broken { Some(Reason::BadRequest) } else { upstream::reason(error) };
         let Some(reason) = reason else { return gone };
         let request_id = &exchange.request_id;
-        tracing::warn!(%request_id, %reason, %error, "request failed");
+        match reason {
+            // The access log has it; nobody is to be woken by what clients do.
+            Reason::BadRequest | Reason::ContentTooLarge => {
+                tracing::debug!(%request_id, %reason, %error, "request failed");
+            }
+            _ => tracing::warn!(%request_id, %reason, %error, "request failed"),
+        }
         exchange.failure = Some(reason);
         let answer = match upstream::is_late(error) {
             true => respond::BodyError::Late.answer(),

@@ -10,8 +10,9 @@ use crate::harness::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Outcome, PING, PRIORITY,
     RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, headers, request,
 };
-use crate::harness::process::Running;
-use crate::harness::{Edge, HOST, edge, within};
+use crate::harness::process::{Running, password_form, post};
+use crate::harness::upstream::Upstream;
+use crate::harness::{Behaviour, Edge, HOST, Wire, edge, within};
 
 /// Far more frames than any honest client sends for one request.
 const MANY: usize = 10_000;
@@ -110,14 +111,16 @@ async fn requests_that_are_taken_back_end_the_connection() {
     assert!(rapid < MANY / 4, "{rapid} of {MANY} reached the application");
 }
 
-/// Each of these makes a codec below us speak of its peer.
+/// Each of these makes a codec, or the proxy itself, speak of its peer.
 #[tokio::test]
-async fn whatever_strangers_send_the_log_does_not_grow() {
-    let site = Site::new("127.0.0.1:9");
+async fn whatever_clients_send_the_log_does_not_grow() {
+    let upstream = Upstream::start(Behaviour::Echo).await;
+    let application = upstream.address.to_string();
+    let site = Site::new(&application);
     let leaf = Leaf::for_hosts(&[HOST]);
     leaf.write(&site.path(""), "edge");
     let tls = "'127.0.0.1:0', tls: { certificate: edge.pem, private_key: edge.key } }";
-    let yaml = Site::yaml("127.0.0.1:9").replacen("'127.0.0.1:0' }", tls, 1);
+    let yaml = Site::yaml(&application).replacen("'127.0.0.1:0' }", tls, 1);
     site.write("portcullis.yaml", yaml);
     let edge = Running::start(&site).await;
 
@@ -143,7 +146,17 @@ async fn whatever_strangers_send_the_log_does_not_grow() {
         stream.shutdown().await.unwrap();
         within(stream.read_to_end(&mut Vec::new())).await.unwrap();
     }
+    // A body in chunks that are none, on its way to the application.
+    let mut wire = Wire::connect_tls(edge.edge, &leaf.der).await;
+    let form = password_form("alice");
+    let token = wire.ask(post("/token", &form)).await.json()["access_token"].clone();
+    let token = token.as_str().unwrap();
+    let head = "POST /orders/1 HTTP/1.1\r\nHost: edge\r\nTransfer-Encoding: chunked\r\n";
+    let broken = format!("{head}Authorization: Bearer {token}\r\n\r\n1\r\nx\r\nno chunk\r\n");
+    wire.ask(broken).await.is(400);
 
     let words = edge.last_words().await;
-    assert!(words.iter().all(|line| line.contains("\"target\":\"portcullis")), "{words:#?}");
+    let words = words.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let warned: Vec<_> = words.filter(|line| line["level"] != "INFO").collect();
+    assert!(warned.is_empty(), "{warned:#?}");
 }
