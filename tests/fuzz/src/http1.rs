@@ -162,8 +162,8 @@ fn chunks(body: &[u8], request: &mut Request) -> Progress {
         if line.is_empty() {
             return Progress::Done(at);
         }
-        // They are thrown away, so that they need no names.
-        if !is_text(line) {
+        // They are thrown away, but what is no field could be something else to others.
+        if field(line).is_none() {
             return Progress::Bad;
         }
         request.trailers.push(line.to_vec());
