@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING};
+use http::header::{STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -193,6 +193,10 @@ impl ProxyHttp for EdgeProxy {
         session.set_read_timeout(Some(limits.body_timeout));
         session.set_write_timeout(Some(limits.body_timeout));
         session.set_total_drain_timeout(Some(limits.body_timeout));
+        // Pingora would make an upgrade of it without the `Connection` that says so, or among others.
+        if !upstream::asks_for_tunnel(&session.req_header().headers) {
+            session.req_header_mut().remove_header(&UPGRADE);
+        }
         Ok(())
     }
 

@@ -106,6 +106,11 @@ pub(super) fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
+/// Whether a WebSocket is asked for in the only way that everybody before us has understood too (RFC 9110 section 7.8).
+pub(super) fn asks_for_tunnel(headers: &HeaderMap) -> bool {
+    is_websocket(headers) && nominated(headers).any(|name| name == UPGRADE)
+}
+
 fn is_websocket(headers: &HeaderMap) -> bool {
     let mut protocols = headers.get_all(UPGRADE).iter();
     protocols.next().is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"))

@@ -54,6 +54,35 @@ async fn i8_another_protocol_never_opens_a_tunnel() {
     assert!(edge.upstream.seen().is_empty());
 }
 
+/// Found by the fuzz target. Who stands before us and forwards such a field has not taken it for an upgrade.
+#[tokio::test]
+async fn i8_an_upgrade_that_connection_does_not_name_is_none() {
+    let application = edge().upstream(Behaviour::Echo).start().await;
+    for fields in [
+        &["Upgrade: websocket"][..],
+        &["Upgrade: websocket", "Connection: keep-alive"],
+        &["Upgrade: websocket", "Connection: upgrades, x-upgrade"],
+        &["Upgrade: websocket", "Upgrade: websocket", "Connection: Upgrade"],
+        &["Upgrade: websocket, h2c", "Connection: Upgrade"],
+        &["Upgrade: h2c", "Connection: Upgrade"],
+    ] {
+        let ask = application.get("/public/socket");
+        let ask = fields.iter().fold(ask, |ask, field| ask.field(field));
+        let mut wire = application.wire().await;
+        wire.ask(ask.bytes()).await.is(200);
+        wire.ask(application.get("/public/next").bytes()).await.is(200);
+        let seen = application.upstream.seen();
+        let [.., asked, _] = &seen[..] else { panic!("{seen:?}") };
+        assert_eq!(asked.target(), "/public/socket", "{fields:?}");
+        assert_eq!(asked.values("upgrade"), [""; 0], "{fields:?}");
+    }
+    let tunnels = edge().upstream(Behaviour::Tunnels).start().await;
+    for connection in ["Connection: upgrade", "Connection: keep-alive, Upgrade"] {
+        let asked = tunnels.get("/public/socket").field("Upgrade: WebSocket").field(connection);
+        tunnels.wire().await.ask(asked.bytes()).await.is(101);
+    }
+}
+
 #[tokio::test]
 async fn a_tunnel_ends_with_its_token() {
     let edge = edge().upstream(Behaviour::Tunnels).start().await;

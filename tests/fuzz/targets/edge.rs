@@ -359,6 +359,14 @@ fn check_field(name: &str, value: &[u8], request: &Request, from: IpAddr) {
         "x-request-id" => assert!(value.len() == 22, "{name}"),
         "x-user" | "host" | "x-forwarded-host" | "connection" | "transfer-encoding" => {}
         "content-length" => assert!(sent() || value == b"0", "{name}"),
+        "upgrade" => {
+            let mut named =
+                request.values("connection").flat_map(|field| field.split(|b| *b == b','));
+            let named = named.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
+            let asked =
+                request.only(name).is_some_and(|own| own.eq_ignore_ascii_case(b"websocket"));
+            assert!(named && asked && value == b"websocket", "{name} was not asked for");
+        }
         _ => {
             assert!(!always_goes(&folded(name)), "{name} passed");
             assert!(sent(), "{name}: {} was never sent", String::from_utf8_lossy(value));
