@@ -237,3 +237,12 @@ async fn memory_that_is_given_back_is_not_joined_into_huge_pages() {
     let status = std::fs::read_to_string(format!("/proc/{}/status", edge.pid())).unwrap();
     assert!(status.contains("THP_enabled:\t0"), "{status}");
 }
+
+#[tokio::test]
+async fn an_application_that_is_gone_is_warned_of() {
+    let mut edge = Running::start(&Site::new("127.0.0.1:9")).await;
+    let token = edge.login("alice").await;
+    edge.get("/orders/1", &token).await.is(502);
+    let said = edge.says("request failed").await;
+    assert_eq!((&said["level"], &said["reason"]), (&"WARN".into(), &"upstream_unreachable".into()));
+}
