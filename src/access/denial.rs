@@ -136,7 +136,7 @@ impl Denial {
             Refusal::BadPath | Refusal::BadRequest => plain(StatusCode::BAD_REQUEST, "bad_request"),
             Refusal::NoRoute => plain(StatusCode::NOT_FOUND, "not_found"),
             Refusal::Method(methods) => {
-                let allow = HeaderValue::from_str(&methods.to_string());
+                let allow = HeaderValue::from_str(&methods.allow());
                 plain(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
                     .with(ALLOW, allow.unwrap_or(HeaderValue::from_static("")))
             }

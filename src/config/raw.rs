@@ -403,7 +403,7 @@ section! {
         host: String,
         /// `/literal/{one-segment}/**`.
         path: String,
-        /// Methods; all when left out. GET covers HEAD.
+        /// Methods: any token but CONNECT and TRACE, in its own case; all of those when left out. GET covers HEAD.
         methods: List<String>,
         /// The name of an upstream.
         upstream: String,

@@ -63,7 +63,7 @@ pub fn findings(routes: &[Route]) -> Vec<Finding> {
 
 /// What is wrong between two routes, and whether it is the first that it is said of.
 fn between(first: &Route, second: &Route) -> Option<(FindingKind, bool)> {
-    if !first.methods.intersects(second.methods) {
+    if !first.methods.intersects(&second.methods) {
         return None;
     }
     if first.host == second.host && first.path == second.path {

@@ -116,6 +116,9 @@ mod listeners;
 // TLS, and HTTP/2 in it.
 #[cfg(feature = "proxy")]
 mod tls;
+// Methods of every name.
+#[cfg(feature = "proxy")]
+mod methods;
 // How long a body may be.
 #[cfg(feature = "proxy")]
 mod body_limits;

@@ -352,16 +352,11 @@ async fn i18_over_http2_the_host_field_must_agree_with_the_authority() {
 #[tokio::test]
 async fn h4_connect_and_the_asterisk_are_never_routed() {
     let edge = edge().start().await;
-    for line in [
-        "CONNECT edge.example.com:443",
-        "CONNECT /public",
-        "OPTIONS *",
-        "TRACE /public",
-        "get /public",
-    ] {
+    for line in ["CONNECT edge.example.com:443", "CONNECT /public", "OPTIONS *", "TRACE /public"] {
         let mut wire = edge.wire().await;
         let answer = wire.ask(format!("{line} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
-        assert!(matches!(answer.status, 400 | 405 | 501), "{line}: {}", answer.status);
+        let expected = if line == "OPTIONS *" { 400 } else { 405 };
+        assert_eq!(answer.status, expected, "{line}");
     }
     assert!(edge.upstream.seen().is_empty());
     edge.ask("OPTIONS", "/public").await.is(200);

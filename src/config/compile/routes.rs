@@ -11,7 +11,7 @@ use super::tls::certificate_rule;
 use super::upstreams::Upstreams;
 use super::values::{Names, items, size};
 use crate::config::place::Place;
-use crate::config::problem::{quoted, suggestion};
+use crate::config::problem::{nearest, quoted, suggestion};
 use crate::config::raw::{List, RawRoute, RawScopes};
 use crate::oauth::scope::Scope;
 use crate::route::certificate::CertificateRule;
@@ -231,14 +231,22 @@ fn methods(
     let mut methods = MethodSet::default();
     for (place, name) in items(raw, place) {
         match MethodSet::from_names([name.as_str()]) {
-            Ok(method) => methods = methods.union(method),
-            Err(error) => {
-                let hint = suggestion(name, MethodSet::names().iter().copied());
-                compiler.document.error_with(&place, error.to_string(), hint);
+            Ok(method) => {
+                methods = methods.union(&method);
+                warn_of_typo(compiler, &place, name);
             }
+            Err(error) => compiler.document.error(&place, error.to_string()),
         }
     }
     (!methods.is_empty()).then_some(methods)
+}
+
+/// Any token is a method, so a typo is one too.
+fn warn_of_typo(compiler: &mut Compiler<'_>, place: &Place, name: &str) {
+    if let Some(meant) = nearest(name, MethodSet::common_names()).filter(|meant| *meant != name) {
+        let message = format!("{} is a method of its own", quoted(name));
+        compiler.document.warn(place, message, Some(&format!("did you mean `{meant}`?")));
+    }
 }
 
 fn upstream(
