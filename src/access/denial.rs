@@ -35,10 +35,10 @@ pub enum Refusal {
     NoToken,
     /// More than one `Authorization` field, or one that is no credential by its grammar.
     MalformedCredential,
-    /// The token does not hold, for this reason.
+    /// The token does not verify.
+    Unverified(VerifyError),
+    /// The token verifies and does not hold any more, for this reason.
     Token(Reason),
-    /// The token is of an outside issuer whose keys are not known: nothing is said about the token.
-    KeysUnavailable,
     /// What was revoked is not known now.
     NoState,
     /// The token holds, but not for this route; the scopes that would have sufficed.
@@ -49,10 +49,7 @@ pub enum Refusal {
 
 impl From<VerifyError> for Refusal {
     fn from(error: VerifyError) -> Self {
-        match error {
-            VerifyError::KeysUnavailable => Self::KeysUnavailable,
-            error => Self::Token(error.reason()),
-        }
+        Self::Unverified(error)
     }
 }
 
@@ -121,11 +118,34 @@ impl Denial {
             Refusal::Certificate => Reason::ClientCertificate,
             Refusal::NoToken => Reason::NoToken,
             Refusal::MalformedCredential => Reason::MalformedToken,
+            Refusal::Unverified(error) => error.reason(),
             Refusal::Token(reason) => *reason,
-            Refusal::KeysUnavailable => Reason::KeysUnavailable,
             Refusal::NoState => Reason::StateUnavailable,
             Refusal::Scope(_) => Reason::MissingScope,
             Refusal::TooLarge => Reason::ContentTooLarge,
+        }
+    }
+
+    /// What exactly is wrong with the token, where the reason does not say it all: a fixed text, and never anything of the token.
+    #[must_use]
+    pub const fn detail(&self) -> Option<&'static str> {
+        match &self.refusal {
+            Refusal::Unverified(error) => error.detail(),
+            Refusal::MalformedCredential => Some(
+                "more than one `Authorization` field, or one that is no bearer credential of at most 8 KiB",
+            ),
+            Refusal::BadPath
+            | Refusal::BadRequest
+            | Refusal::NoRoute
+            | Refusal::Method(_)
+            | Refusal::Plaintext
+            | Refusal::Redirect(_)
+            | Refusal::Certificate
+            | Refusal::NoToken
+            | Refusal::Token(_)
+            | Refusal::NoState
+            | Refusal::Scope(_)
+            | Refusal::TooLarge => None,
         }
     }
 
@@ -157,10 +177,13 @@ impl Denial {
             Refusal::MalformedCredential => coded(StatusCode::BAD_REQUEST, "invalid_request", ""),
             Refusal::NoState => plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
                 .with(RETRY_AFTER, HeaderValue::from_static("5")),
-            Refusal::Token(_) => coded(StatusCode::UNAUTHORIZED, "invalid_token", ""),
-            Refusal::KeysUnavailable => {
+            // Nothing is said about the token.
+            Refusal::Unverified(VerifyError::KeysUnavailable) => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
                     .with(RETRY_AFTER, HeaderValue::from_static(KEYS_RETRY_SECONDS))
+            }
+            Refusal::Unverified(_) | Refusal::Token(_) => {
+                coded(StatusCode::UNAUTHORIZED, "invalid_token", "")
             }
             Refusal::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "content_too_large"),
             Refusal::Scope(wanted) if wanted.is_empty() => {

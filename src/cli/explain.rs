@@ -15,6 +15,7 @@ use crate::gateway::Gateway;
 use crate::gateway::decide::{Decision, RequestHead};
 use crate::gateway::rehearsal::{Rehearsal, Scene};
 use crate::oauth::scope::{Catalogue, Scope};
+use crate::reason::Reason;
 use crate::route::certificate::CertificateName;
 use crate::route::rule::{AccessRule, Believed, Requirement};
 
@@ -22,12 +23,17 @@ use crate::route::rule::{AccessRule, Believed, Requirement};
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     /// The configuration.
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "reason")]
+    config: Option<PathBuf>,
     /// The method.
-    method: String,
+    #[arg(required_unless_present = "reason")]
+    method: Option<String>,
     /// A URL, or a path for the first of `tokens.hosts`.
-    url: String,
+    #[arg(required_unless_present = "reason")]
+    url: Option<String>,
+    /// Only say what this reason of the access log and the metrics means.
+    #[arg(long, value_name = "ID", exclusive = true, value_parser = reason)]
+    reason: Option<Reason>,
     /// Ask as this user of the user file, with everything the user may have.
     #[arg(long, group = "who")]
     user: Option<String>,
@@ -44,7 +50,15 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let read = read(&self.config);
+        if let Some(reason) = self.reason {
+            println!("{}", reason.explanation());
+            return Ok(ExitCode::SUCCESS);
+        }
+        let (Some(config), Some(method), Some(url)) = (&self.config, &self.method, &self.url)
+        else {
+            bail!("a configuration, a method and a URL are needed");
+        };
+        let read = read(config);
         let Some(config) = read.config else {
             print_problems(&read.problems, &read.warnings);
             return Ok(ExitCode::from(INVALID));
@@ -55,19 +69,18 @@ impl Explain {
                 let text = std::fs::read_to_string(file);
                 Some(text.with_context(|| file.display().to_string())?.trim().to_owned())
             }
-            None => stage.token(&self.persona()?)?,
+            None => stage.token(&self.persona(url)?)?,
         };
         let certificate = self.certificate.as_deref().map(CertificateName::parse).transpose()?;
-        let (method, target) = (&self.method, &self.url);
-        let scene = Scene { method, target, host: None, certificate: certificate.as_ref() };
+        let scene = Scene { method, target: url, host: None, certificate: certificate.as_ref() };
         let (text, allowed) = stage.play(&scene, token.as_deref(), describe)?;
         print!("{text}");
         Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn persona(&self) -> anyhow::Result<Persona> {
-        if self.url.parse::<Uri>().is_err() && !self.url.starts_with('/') {
-            bail!("`{}` is neither a URL nor a path", self.url);
+    fn persona(&self, url: &str) -> anyhow::Result<Persona> {
+        if url.parse::<Uri>().is_err() && !url.starts_with('/') {
+            bail!("`{url}` is neither a URL nor a path");
         }
         Ok(match (&self.user, &self.scopes) {
             (Some(name), _) => Persona::User(name.clone()),
@@ -75,6 +88,10 @@ impl Explain {
             (None, None) => Persona::Anonymous,
         })
     }
+}
+
+fn reason(id: &str) -> Result<Reason, String> {
+    Reason::parse(id).ok_or_else(|| format!("there is no reason `{id}`"))
 }
 
 /// The whole explanation, and whether the request passes.
@@ -135,6 +152,7 @@ fn refused(denial: &Denial, lines: &mut Vec<String>) {
     let route = denial.route_id().map_or_else(String::new, |id| format!(" by route {id}"));
     lines.push(format!("refused{route}: {} {}", answer.status.as_u16(), denial.reason()));
     lines.push(format!("  {}", denial.reason().explanation()));
+    lines.extend(denial.detail().map(|detail| format!("  detail: {detail}")));
     if let Refusal::Scope(wanted) = denial.refusal() {
         let held = denial.token().map(|token| token.scope().to_string()).unwrap_or_default();
         lines.push(format!("  wanted: {wanted}"));

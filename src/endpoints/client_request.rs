@@ -7,10 +7,12 @@ use serde_json::json;
 
 use crate::answer::Answer;
 use crate::endpoints::EndpointRequest;
-use crate::grants::{Client, ClientError, GrantServices, authenticate};
+use crate::grants::{Client, ClientError, GrantServices, authenticate, named};
 use crate::oauth::basic::Basic;
+use crate::oauth::client::ClientId;
 use crate::oauth::error::ErrorCode;
 use crate::oauth::form::Form;
+use crate::reason::Reason;
 use crate::throttle::Wait;
 use crate::users::HashError;
 
@@ -46,6 +48,16 @@ pub(super) async fn client<'a>(
     let basic = Basic::of(&request.headers);
     let GrantServices { clients, hashes, visitor, .. } = *services;
     Ok(authenticate(clients, basic, form, hashes, visitor).await?)
+}
+
+/// The client that a request names, or means by naming none, whether or not it proves that it is that one. `None` where there
+/// is no such client. For the log only.
+pub(super) fn named_client(
+    request: &EndpointRequest,
+    form: &Form,
+    services: &GrantServices<'_>,
+) -> Option<ClientId> {
+    named(services.clients, &Basic::of(&request.headers), form).map(|client| client.id.clone())
 }
 
 /// One `Content-Type`, of the form's media type, in UTF-8 if it says anything about it (RFC 9110 section 8.3.1).
@@ -99,18 +111,18 @@ impl From<ClientError> for RequestFault {
 }
 
 impl RequestFault {
-    /// The id in the log and the metric.
-    pub(super) const fn id(self) -> &'static str {
+    /// The reason in the log and the metrics.
+    pub(super) const fn reason(self) -> Reason {
         match self {
-            Self::TooLarge => "too_large",
-            Self::MediaType => "media_type",
-            Self::InQuery => "in_query",
-            Self::Form => "malformed_form",
-            Self::Client(ClientError::Unknown) => "invalid_client",
-            Self::Client(ClientError::Network) => "client_network",
-            Self::Client(ClientError::TwoMethods) => "two_client_methods",
-            Self::Client(ClientError::Throttled(_)) => "banned",
-            Self::Client(ClientError::Hash(_)) => "throttled",
+            Self::TooLarge => Reason::ContentTooLarge,
+            Self::MediaType => Reason::MediaType,
+            Self::InQuery => Reason::InQuery,
+            Self::Form => Reason::MalformedForm,
+            Self::Client(ClientError::Unknown) => Reason::InvalidClient,
+            Self::Client(ClientError::Network) => Reason::ClientNetwork,
+            Self::Client(ClientError::TwoMethods) => Reason::TwoClientMethods,
+            Self::Client(ClientError::Throttled(_)) => Reason::Banned,
+            Self::Client(ClientError::Hash(why)) => unhashed(why),
         }
     }
 
@@ -156,6 +168,14 @@ impl RequestFault {
 }
 
 const BASIC_CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"portcullis\"");
+
+/// Why nothing was hashed, for the log and the metrics.
+pub(super) const fn unhashed(why: HashError) -> Reason {
+    match why {
+        HashError::Busy => Reason::Throttled,
+        HashError::TooLong | HashError::Stopped => Reason::InternalError,
+    }
+}
 
 /// 503 while too many logins wait.
 pub(super) fn busy(why: HashError) -> Answer {

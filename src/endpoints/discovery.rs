@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::answer::Answer;
 use crate::clock::Timestamp;
-use crate::endpoints::wrong_method;
+use crate::endpoints::{Served, wrong_method};
 use crate::keys::{self, KeyRing};
 
 /// How long a document may be kept. A key is published for longer than this before it signs.
@@ -23,18 +23,18 @@ const CACHEABLE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 /// The key set as it stands now.
 #[must_use]
-pub fn jwks(keys: &KeyRing, method: &Method, headers: &HeaderMap, now: Timestamp) -> Answer {
+pub fn jwks(keys: &KeyRing, method: &Method, headers: &HeaderMap, now: Timestamp) -> Served {
     publish(Bytes::from(keys::jwks(keys, now).to_string()), method, headers)
 }
 
 /// The metadata of this configuration, as [`metadata::document`](crate::endpoints::metadata::document) wrote it.
 #[must_use]
-pub fn metadata(document: &Bytes, method: &Method, headers: &HeaderMap) -> Answer {
+pub fn metadata(document: &Bytes, method: &Method, headers: &HeaderMap) -> Served {
     publish(document.clone(), method, headers)
 }
 
 /// A JSON document that everybody may read and keep; 304 for who has it already.
-fn publish(document: Bytes, method: &Method, headers: &HeaderMap) -> Answer {
+fn publish(document: Bytes, method: &Method, headers: &HeaderMap) -> Served {
     if method != Method::GET && method != Method::HEAD {
         return wrong_method("GET, HEAD");
     }
@@ -46,10 +46,11 @@ fn publish(document: Bytes, method: &Method, headers: &HeaderMap) -> Answer {
         fields.insert(ETAG, tag);
     }
     if has_already(headers, &tag) {
-        return Answer { status: StatusCode::NOT_MODIFIED, headers: fields, body: Bytes::new() };
+        let status = StatusCode::NOT_MODIFIED;
+        return Served::from(Answer { status, headers: fields, body: Bytes::new() });
     }
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Answer { status: StatusCode::OK, headers: fields, body: document }
+    Served::from(Answer { status: StatusCode::OK, headers: fields, body: document })
 }
 
 /// Whether `If-None-Match` names this document. Our tags hold no comma, so the list can simply be cut there.
@@ -66,7 +67,7 @@ mod tests {
     fn ask(method: &Method, known: &[&str]) -> Answer {
         let field = |text: &&str| (IF_NONE_MATCH, HeaderValue::from_str(text).unwrap());
         let headers: HeaderMap = known.iter().map(field).collect();
-        publish(Bytes::from_static(b"{}"), method, &headers)
+        publish(Bytes::from_static(b"{}"), method, &headers).answer
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::endpoints::{EndpointRequest, Outcome, Served, wrong_method};
 use crate::grants::{Client, ClientError, ClientSecret, GrantServices};
 use crate::oauth::error::ErrorCode;
 use crate::oauth::scope::Scope;
+use crate::reason::Reason;
 use crate::state::{RefreshToken, State};
 use crate::token::VerifiedToken;
 
@@ -36,13 +37,13 @@ pub async fn serve(
     now: Timestamp,
 ) -> Served {
     if request.method != Method::POST {
-        return Served::from(wrong_method("POST"));
+        return wrong_method("POST");
     }
     let mut outcome = Outcome::default();
     let answer = match introspect(services, audience, examine, request, now, &mut outcome).await {
         Ok(body) => Answer::json(StatusCode::OK, &body),
         Err(failure) => {
-            outcome.failure = Some(failure.id());
+            outcome.refused = Some(failure.reason());
             failure.answer(request)
         }
     };
@@ -58,6 +59,7 @@ async fn introspect(
     outcome: &mut Outcome,
 ) -> Result<Value, Failure> {
     let form = client_request::form(request)?;
+    outcome.client_id = client_request::named_client(request, &form, services);
     if services.state.is_some_and(|state| !state.mirror().is_usable()) {
         return Err(Failure::NoState);
     }
@@ -66,7 +68,6 @@ async fn introspect(
     if matches!(client.secret, ClientSecret::Public) {
         return Err(Failure::Request(RequestFault::Client(ClientError::Unknown)));
     }
-    outcome.client_id = Some(client.id.clone());
     let text = form.value("token").ok_or(Failure::NoToken)?;
     let found = match (RefreshToken::parse(text), services.state) {
         (Some(token), Some(state)) => refresh_token(&token, client, services, state, now).await?,
@@ -159,11 +160,11 @@ impl From<RequestFault> for Failure {
 }
 
 impl Failure {
-    const fn id(self) -> &'static str {
+    const fn reason(self) -> Reason {
         match self {
-            Self::Request(fault) => fault.id(),
-            Self::NoToken => "no_token",
-            Self::NoState => "state_unavailable",
+            Self::Request(fault) => fault.reason(),
+            Self::NoToken => Reason::NoCredentials,
+            Self::NoState => Reason::StateUnavailable,
         }
     }
 

@@ -21,6 +21,7 @@ use crate::answer::Answer;
 use crate::grants::GrantType;
 use crate::oauth::client::ClientId;
 use crate::oauth::subject::Subject;
+use crate::reason::Reason;
 
 /// An endpoint of our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,14 @@ pub enum Endpoint {
     Jwks,
     /// What the authorization server can do (RFC 8414).
     Metadata,
+}
+
+impl Endpoint {
+    /// Whether a client proves itself there, and so may fail to.
+    #[must_use]
+    pub const fn takes_credentials(self) -> bool {
+        matches!(self, Self::Token | Self::Revoke | Self::Introspect)
+    }
 }
 
 /// A request to one of them.
@@ -68,16 +77,27 @@ pub struct Served {
 pub struct Outcome {
     /// The grant, once it is known.
     pub grant: Option<GrantType>,
-    /// The client, once it has proved itself.
+    /// The client: whether or not it has proved itself, but only one that there is. What names nobody may be a secret in the
+    /// wrong place.
     pub client_id: Option<ClientId>,
-    /// Who logged in.
+    /// Who logged in, or tried to; only a user that there is, for the same reason.
     pub subject: Option<Subject>,
     /// The id of the token that was issued.
     pub token_id: Option<Arc<str>>,
     /// How a refresh token was spent.
     pub refresh: Option<&'static str>,
-    /// Why nothing was issued, as the log and the metric name it.
-    pub failure: Option<&'static str>,
+    /// Why the request was refused.
+    pub refused: Option<Reason>,
+    /// What exactly was wrong with its token: a fixed text.
+    pub detail: Option<&'static str>,
+}
+
+impl Outcome {
+    /// A request that was refused, of which nothing more is known.
+    #[must_use]
+    pub fn refused(reason: Reason) -> Self {
+        Self { refused: Some(reason), ..Self::default() }
+    }
 }
 
 impl From<Answer> for Served {
@@ -87,7 +107,9 @@ impl From<Answer> for Served {
 }
 
 /// 405 with the methods there are (RFC 9110 section 15.5.6).
-fn wrong_method(allow: &'static str) -> Answer {
+fn wrong_method(allow: &'static str) -> Served {
     let body = serde_json::json!({ "error": "method_not_allowed" });
-    Answer::json(StatusCode::METHOD_NOT_ALLOWED, &body).with(ALLOW, HeaderValue::from_static(allow))
+    let answer = Answer::json(StatusCode::METHOD_NOT_ALLOWED, &body);
+    let answer = answer.with(ALLOW, HeaderValue::from_static(allow));
+    Served { answer, outcome: Outcome::refused(Reason::MethodNotAllowed) }
 }

@@ -13,6 +13,7 @@ use crate::endpoints::{EndpointRequest, Outcome, Served, wrong_method};
 use crate::grants::{Client, GrantServices, LONGEST_ACCESS};
 use crate::issuers::Issuers;
 use crate::oauth::error::ErrorCode;
+use crate::reason::Reason;
 use crate::state::{RefreshToken, Revocation, State, StoreError};
 use crate::token::{VerifiedToken, VerifyError};
 
@@ -27,13 +28,13 @@ pub async fn serve(
     now: Timestamp,
 ) -> Served {
     if request.method != Method::POST {
-        return Served::from(wrong_method("POST"));
+        return wrong_method("POST");
     }
     let mut outcome = Outcome::default();
     let answer = match revoke(services, issuers, request, now, &mut outcome).await {
         Ok(()) => Answer::json(StatusCode::OK, &json!({})),
         Err(failure) => {
-            outcome.failure = Some(failure.id());
+            outcome.refused = Some(failure.reason());
             failure.answer(request)
         }
     };
@@ -48,10 +49,10 @@ async fn revoke(
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
     let form = client_request::form(request)?;
+    outcome.client_id = client_request::named_client(request, &form, services);
     let state = services.state.filter(|state| state.mirror().is_current());
     let state = state.ok_or(Failure::NoState)?;
     let client = client_request::client(request, &form, services).await?;
-    outcome.client_id = Some(client.id.clone());
     // `token_type_hint` is only a hint (section 2.1): the two kinds cannot be taken for each other.
     let text = form.value("token").ok_or(Failure::NoToken)?;
     if let Some(token) = RefreshToken::parse(text) {
@@ -134,14 +135,14 @@ impl From<StoreError> for Failure {
 }
 
 impl Failure {
-    const fn id(self) -> &'static str {
+    const fn reason(self) -> Reason {
         match self {
-            Self::Request(fault) => fault.id(),
-            Self::NoToken => "no_token",
-            Self::OtherClient => "token_of_another_client",
-            Self::FromOutside => "token_of_another_issuer",
-            Self::NotYet => "not_yet_valid",
-            Self::NoState => "state_unavailable",
+            Self::Request(fault) => fault.reason(),
+            Self::NoToken => Reason::NoCredentials,
+            Self::OtherClient => Reason::TokenOfAnotherClient,
+            Self::FromOutside => Reason::TokenOfAnotherIssuer,
+            Self::NotYet => Reason::NotYetValid,
+            Self::NoState => Reason::StateUnavailable,
         }
     }
 

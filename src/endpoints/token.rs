@@ -10,7 +10,9 @@ use serde_json::json;
 
 use crate::answer::Answer;
 use crate::clock::Timestamp;
-use crate::endpoints::client_request::{self, RequestFault, banned, busy, error, no_state};
+use crate::endpoints::client_request::{
+    self, RequestFault, banned, busy, error, no_state, unhashed,
+};
 use crate::endpoints::{EndpointRequest, Outcome, Served, wrong_method};
 use crate::grants::{
     self, ClientCredentialsError, ClientCredentialsRequest, GrantIssueError, GrantServices,
@@ -18,6 +20,7 @@ use crate::grants::{
 };
 use crate::oauth::error::ErrorCode;
 use crate::oauth::scope::Scope;
+use crate::reason::Reason;
 
 /// Answers one token request.
 pub async fn serve(
@@ -26,7 +29,7 @@ pub async fn serve(
     now: Timestamp,
 ) -> Served {
     if request.method != Method::POST {
-        return Served::from(wrong_method("POST"));
+        return wrong_method("POST");
     }
     let mut outcome = Outcome::default();
     match exchange(services, request, now, &mut outcome).await {
@@ -35,7 +38,7 @@ pub async fn serve(
             Served { answer: success(&pair, &scope), outcome }
         }
         Err(failure) => {
-            outcome.failure = Some(failure.id());
+            outcome.refused = Some(failure.reason());
             Served { answer: failure.answer(&request.headers), outcome }
         }
     }
@@ -48,16 +51,18 @@ async fn exchange(
     outcome: &mut Outcome,
 ) -> Result<(TokenPair, Scope), Failure> {
     let form = client_request::form(request)?;
+    outcome.grant = form.value("grant_type").and_then(GrantType::parse);
+    if outcome.grant == Some(GrantType::Password) {
+        outcome.subject = form.value("username").and_then(|name| services.accounts.known(name));
+    }
+    outcome.client_id = client_request::named_client(request, &form, services);
     // Where there is a state store, what is issued must be revocable: without the store, nothing is issued.
     if services.state.is_some_and(|state| !state.mirror().is_current()) {
         return Err(Failure::NoState);
     }
     let client = client_request::client(request, &form, services).await?;
-    outcome.client_id = Some(client.id.clone());
     let name = form.value("grant_type").ok_or(Failure::NoGrantType)?;
-    let grant_type = GrantType::parse(name).ok_or(Failure::GrantType)?;
-    outcome.grant = Some(grant_type);
-    let grant = match grant_type {
+    let grant = match GrantType::parse(name).ok_or(Failure::GrantType)? {
         GrantType::Password => {
             let request = PasswordRequest::parse(&form)?;
             grants::log_in(request, client, services, now).await?
@@ -151,35 +156,35 @@ impl From<ClientCredentialsError> for Failure {
 }
 
 impl Failure {
-    /// The id in the log and the metric.
-    const fn id(self) -> &'static str {
+    /// The reason in the log and the metrics.
+    const fn reason(self) -> Reason {
         match self {
-            Self::Request(fault) => fault.id(),
-            Self::NoGrantType => "no_grant_type",
-            Self::GrantType => "unsupported_grant_type",
-            Self::Password(PasswordError::Hash(_)) => "throttled",
+            Self::Request(fault) => fault.reason(),
+            Self::NoGrantType => Reason::NoGrantType,
+            Self::GrantType => Reason::UnsupportedGrantType,
+            Self::Password(PasswordError::Hash(why)) => unhashed(why),
             Self::Password(PasswordError::Missing) | Self::Refresh(RefreshError::Missing) => {
-                "no_credentials"
+                Reason::NoCredentials
             }
-            Self::Password(PasswordError::Throttled(_)) => "banned",
-            Self::Password(PasswordError::TooLong) => "too_long",
+            Self::Password(PasswordError::Throttled(_)) => Reason::Banned,
+            Self::Password(PasswordError::TooLong) => Reason::TooLong,
             Self::Password(PasswordError::Scope)
             | Self::Refresh(RefreshError::Scope)
-            | Self::ClientCredentials(ClientCredentialsError::Scope) => "invalid_scope",
+            | Self::ClientCredentials(ClientCredentialsError::Scope) => Reason::InvalidScope,
             Self::Password(PasswordError::Unauthorized)
             | Self::Refresh(RefreshError::Unauthorized)
             | Self::ClientCredentials(ClientCredentialsError::Unauthorized) => {
-                "unauthorized_client"
+                Reason::UnauthorizedClient
             }
-            Self::Password(PasswordError::Refused) => "invalid_grant",
-            Self::Refresh(RefreshError::Invalid) => "refresh_token_invalid",
-            Self::Refresh(RefreshError::OtherClient) => "refresh_token_of_another_client",
-            Self::Refresh(RefreshError::Reused) => "refresh_token_reused",
-            Self::Refresh(RefreshError::UserChanged) => "user_changed",
+            Self::Password(PasswordError::Refused) => Reason::InvalidGrant,
+            Self::Refresh(RefreshError::Invalid) => Reason::RefreshTokenInvalid,
+            Self::Refresh(RefreshError::OtherClient) => Reason::RefreshTokenOfAnotherClient,
+            Self::Refresh(RefreshError::Reused) => Reason::RefreshTokenReused,
+            Self::Refresh(RefreshError::UserChanged) => Reason::UserChanged,
             Self::NoState
             | Self::Password(PasswordError::Unavailable)
-            | Self::Refresh(RefreshError::Unavailable) => "state_unavailable",
-            Self::Internal | Self::Refresh(RefreshError::Random(_)) => "internal_error",
+            | Self::Refresh(RefreshError::Unavailable) => Reason::StateUnavailable,
+            Self::Internal | Self::Refresh(RefreshError::Random(_)) => Reason::InternalError,
         }
     }
 

@@ -3,15 +3,31 @@
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use crate::access::denial::Denial;
 use crate::answer::Answer;
 use crate::endpoints::introspect::Examined;
 use crate::endpoints::{Outcome, Served, wrong_method};
 
 /// Whether the endpoint answers this method; if not, what it says.
 #[must_use]
-pub fn refuses(method: &Method) -> Option<Answer> {
+pub fn refuses(method: &Method) -> Option<Served> {
     let reads = method == Method::GET || method == Method::HEAD || method == Method::POST;
     (!reads).then(|| wrong_method("GET, HEAD, POST"))
+}
+
+/// What the bearer of a token that does not hold is told.
+#[must_use]
+pub fn refused(denial: &Denial) -> Served {
+    let token = denial.token();
+    let outcome = Outcome {
+        subject: token.map(|token| token.subject().clone()),
+        client_id: token.and_then(|token| token.client_id().cloned()),
+        token_id: token.and_then(|token| token.token_id().cloned()),
+        refused: Some(denial.reason()),
+        detail: denial.detail(),
+        ..Outcome::default()
+    };
+    Served { answer: denial.answer(), outcome }
 }
 
 /// Tells the bearer of this token who it is.

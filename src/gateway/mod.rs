@@ -278,19 +278,19 @@ impl Gateway {
                 introspect::serve(&services, &self.audience, examine, request, now).await
             }
             Endpoint::Userinfo => match userinfo::refuses(&request.method) {
-                Some(answer) => Served::from(answer),
+                Some(refused) => refused,
                 None => match self.bearer(&request.headers, now) {
                     Ok(examined) => userinfo::answer(&examined),
-                    Err(denial) => Served::from(denial.answer()),
+                    Err(denial) => userinfo::refused(&denial),
                 },
             },
             Endpoint::Jwks => {
                 let EndpointRequest { method, headers, .. } = request;
-                Served::from(discovery::jwks(&self.keys, method, headers, now))
+                discovery::jwks(&self.keys, method, headers, now)
             }
             Endpoint::Metadata => {
                 let EndpointRequest { method, headers, .. } = request;
-                Served::from(discovery::metadata(&self.metadata, method, headers))
+                discovery::metadata(&self.metadata, method, headers)
             }
         }
     }

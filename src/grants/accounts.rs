@@ -92,6 +92,17 @@ impl<'a> Accounts<'a> {
         }))
     }
 
+    /// The name, if there is a user of that name, disabled or not. From memory: what this node knows of the database.
+    #[must_use]
+    pub fn known(&self, name: &str) -> Option<Subject> {
+        match self.database {
+            None => self.file.find(name).map(|user| user.name.clone()),
+            Some(Database { state, .. }) => {
+                Subject::user(name).ok().filter(|name| state.mirror().knows_user(name))
+            }
+        }
+    }
+
     /// The hash that is checked for users who do not exist, so that they cost the same time.
     #[must_use]
     pub fn dummy(&self) -> Arc<PasswordHash> {

@@ -238,6 +238,20 @@ pub async fn authenticate<'a>(
     proved.ok_or(refusal)
 }
 
+/// The client that a request names, or the default where it names none: before it has proved anything.
+#[must_use]
+pub fn named<'a>(clients: &'a ClientRegistry, basic: &Basic, form: &Form) -> Option<&'a Client> {
+    match (basic, form.value("client_id")) {
+        (Basic::Malformed, _) => None,
+        (Basic::Credentials(readings), _) => {
+            readings.iter().find_map(|reading| clients.find(&reading.id))
+        }
+        (Basic::Absent, Some(id)) => clients.find(id),
+        (Basic::Absent, None) if form.value("client_secret").is_some() => None,
+        (Basic::Absent, None) => clients.default_client(),
+    }
+}
+
 async fn proves(client: &Client, secret: &Secret, hashes: &HashPool) -> Result<bool, ClientError> {
     match &client.secret {
         ClientSecret::Public => Ok(secret.is_empty()),

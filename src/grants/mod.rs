@@ -15,7 +15,8 @@ mod tests;
 
 pub use accounts::{Account, Accounts, Database};
 pub use client::{
-    Client, ClientError, ClientRegistry, ClientRegistryError, ClientSecret, GrantType, authenticate,
+    Client, ClientError, ClientRegistry, ClientRegistryError, ClientSecret, GrantType,
+    authenticate, named,
 };
 pub use client_credentials::{ClientCredentialsError, ClientCredentialsRequest};
 pub use issue::{Grant, GrantIssueError, TokenPair, issue};

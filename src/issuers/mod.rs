@@ -61,9 +61,13 @@ impl Issuers {
         believed: &Believed,
         now: Timestamp,
     ) -> Result<VerifiedToken, VerifyError> {
-        let claimed = if self.outside.is_empty() { None } else { claimed_issuer(token) };
+        let claimed = match self.outside.is_empty() {
+            true => None,
+            // What cannot be read is nobody's, and says why it cannot.
+            false => claimed_issuer(token)?,
+        };
         let Some((policy, keys)) = claimed.and_then(|issuer| self.find(&issuer)) else {
-            let token = self.own.verify(token, now)?;
+            let token = self.own.verify(token, now).map_err(|error| self.exactly(error, token))?;
             return if believed.own() { Ok(token) } else { Err(VerifyError::WrongIssuer) };
         };
         if !believed.outside(&policy.issuer) {
@@ -99,6 +103,19 @@ impl Issuers {
         policy.recheck(token, &set, now)
     }
 
+    /// Why a token that is not ours is refused. Whoever sends one of an issuer that nobody configured, or one that cannot be read,
+    /// is not helped by hearing that its key or its type is unknown. Asked of refused tokens only, so what is unproven opens nothing.
+    fn exactly(&self, error: VerifyError, token: &str) -> VerifyError {
+        match error {
+            VerifyError::UnknownKey | VerifyError::WrongType => match claimed_issuer(token) {
+                Ok(Some(issuer)) if issuer != self.own.issuer() => VerifyError::WrongIssuer,
+                Ok(_) => error,
+                Err(malformed) => malformed,
+            },
+            error => error,
+        }
+    }
+
     /// What verifies our own tokens.
     #[must_use]
     pub fn own(&self) -> &Verifier {
@@ -109,7 +126,8 @@ impl Issuers {
     #[must_use]
     pub fn is_from_outside(&self, text: &str) -> bool {
         !self.outside.is_empty()
-            && claimed_issuer(text).is_some_and(|issuer| self.find(&issuer).is_some())
+            && claimed_issuer(text)
+                .is_ok_and(|claimed| claimed.is_some_and(|issuer| self.find(&issuer).is_some()))
     }
 
     /// The key sets of the outside issuers, in the order of the configuration.

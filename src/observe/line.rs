@@ -37,6 +37,10 @@ struct Line<'a> {
     decision: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<&'static str>,
     #[serde(serialize_with = "cut_some", skip_serializing_if = "Option::is_none")]
     subject: Option<&'a str>,
     #[serde(serialize_with = "cut_some", skip_serializing_if = "Option::is_none")]
@@ -63,6 +67,8 @@ impl<'a> From<&Record<'a>> for Line<'a> {
             route: record.route,
             decision: record.decision.name(),
             reason: record.reason.map(Reason::id),
+            detail: record.detail,
+            grant: record.grant,
             subject: record.subject,
             client_id: record.client_id,
             token_id: record.token_id,
@@ -152,6 +158,8 @@ mod tests {
             route: None,
             decision: Decided::Refuse,
             reason: Some(Reason::NoRoute),
+            detail: Some("why"),
+            grant: Some("password"),
             subject: None,
             client_id: None,
             token_id: None,
@@ -161,6 +169,7 @@ mod tests {
         let (_, value) = read(&refused);
         assert_eq!(value["decision"], "refuse");
         assert_eq!(value["reason"], "no_route");
+        assert_eq!((&value["detail"], &value["grant"]), (&json!("why"), &json!("password")));
         for absent in ["route", "subject", "client_id", "token_id", "upstream_ms"] {
             assert!(value.get(absent).is_none(), "{absent}");
         }

@@ -80,15 +80,15 @@ impl Metrics {
             Some(false) => self.series.token_cache_misses.inc(),
             None => {}
         }
-        // A grant that failed is known, too.
-        if let (Some(grant), None) = (record.grant, record.login_failure) {
+        // A grant that was refused is known, too.
+        if let (Some(grant), Decided::Serve) = (record.grant, record.decision) {
             self.series.tokens_issued.with_label_values(&[grant]).inc();
         }
         if let Some(outcome) = record.refresh {
             self.series.refreshes.with_label_values(&[outcome]).inc();
         }
-        if let Some(failure) = record.login_failure {
-            self.series.login_failures.with_label_values(&[failure]).inc();
+        if let (true, Some(failure)) = (record.is_login, record.reason) {
+            self.series.login_failures.with_label_values(&[failure.id()]).inc();
         }
     }
 
@@ -252,14 +252,11 @@ mod tests {
     fn busy() -> Metrics {
         let metrics = Metrics::new().unwrap();
         metrics.request(&permitted());
-        for login_failure in [None, Some("bad_password")] {
-            let grant = Some("password");
-            metrics.request(&Record {
-                decision: Decided::Serve,
-                grant,
-                login_failure,
-                ..permitted()
-            });
+        for (decision, reason) in
+            [(Decided::Serve, None), (Decided::Refuse, Some(Reason::InvalidGrant))]
+        {
+            let (grant, is_login) = (Some("password"), true);
+            metrics.request(&Record { decision, reason, grant, is_login, ..permitted() });
         }
         metrics.listener("web").refused("flood");
         metrics.hash_waited(Duration::from_millis(20));
@@ -350,6 +347,22 @@ mod tests {
             assert!(holds(&text, line), "{line} not in\n{text}");
         }
         assert!(!text.contains(r#"upstream_duration_seconds_count{route=""}"#));
+    }
+
+    // Part 4, item 28.
+    #[test]
+    fn a_refused_login_is_counted_once_in_each_family_and_issued_nothing() {
+        let text = busy().render(NOW);
+        for line in [
+            r#"portcullis_tokens_issued_total{grant="password"} 1"#,
+            r#"portcullis_login_failures_total{reason="invalid_grant"} 1"#,
+            r#"portcullis_login_failures_total{reason="banned"} 0"#,
+            r#"portcullis_decisions_total{reason="invalid_grant",route="reports"} 1"#,
+            r#"portcullis_decisions_total{reason="allowed",route="reports"} 2"#,
+        ] {
+            assert!(holds(&text, line), "{line} not in\n{text}");
+        }
+        assert!(!text.contains(r#"login_failures_total{reason="no_route"}"#));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Record<'a> {
     pub route: Option<&'a str>,
     /// What was done with the request.
     pub decision: Decided,
-    /// Why it was not simply let through.
+    /// Why it was not let through or served.
     pub reason: Option<Reason>,
     /// The authenticated identity.
     pub subject: Option<&'a str>,
@@ -40,12 +40,14 @@ pub struct Record<'a> {
     pub upstream: Option<Duration>,
     /// Whether the token came from the cache; none when no token was looked at.
     pub cached: Option<bool>,
-    /// The grant by which this request obtained a token.
+    /// What exactly was wrong with its token: a fixed text.
+    pub detail: Option<&'static str>,
+    /// The grant by which this request asked for a token, obtained or not.
     pub grant: Option<&'static str>,
     /// How this request spent a refresh token.
     pub refresh: Option<&'static str>,
-    /// Why this request failed to log in: a word of ours, never of the client's.
-    pub login_failure: Option<&'static str>,
+    /// Whether it was for an endpoint where a client proves itself (`/token` and its siblings).
+    pub is_login: bool,
 }
 
 /// What was done with a request.
@@ -100,9 +102,10 @@ pub(super) mod tests {
             total: Duration::from_micros(12_345),
             upstream: Some(Duration::from_micros(9_500)),
             cached: Some(true),
+            detail: None,
             grant: None,
             refresh: None,
-            login_failure: None,
+            is_login: false,
         }
     }
 }

@@ -88,7 +88,7 @@ impl Series {
             login_failures: counters(
                 own,
                 "login_failures_total",
-                "Failed logins by reason.",
+                "Refusals by reason where clients prove themselves: /token and its siblings.",
                 &["reason"],
             )?,
             hash_queue_depth: gauge(
@@ -217,6 +217,9 @@ impl Series {
     pub(super) fn start_at_zero(&self) {
         for reason in Reason::ALL {
             self.decisions.with_label_values(&["", reason.id()]).reset();
+        }
+        for reason in Reason::OF_LOGINS {
+            self.login_failures.with_label_values(&[reason.id()]).reset();
         }
         for outcome in [true, false] {
             self.reloads.with_label_values(&[outcome_name(outcome)]).reset();

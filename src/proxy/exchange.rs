@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::access::denial::Denial;
 use crate::access::permit::Permit;
-use crate::endpoints::Outcome;
+use crate::endpoints::{Endpoint, Outcome};
 use crate::gateway::{Gateway, Shared};
 use crate::observe::metrics::InFlight;
 use crate::observe::{Decided, Record};
@@ -18,12 +18,12 @@ use crate::reason::Reason;
 pub(super) enum Fate {
     /// Nothing yet; it stays so when the client leaves before it could be judged.
     Undecided,
-    /// Its head was refused before any decision, or the body that an endpoint of ours needed could not be had.
+    /// Its head was refused before any decision.
     Malformed,
     /// It was refused.
     Refused(Denial),
-    /// We answered it.
-    Served(Option<Outcome>),
+    /// An endpoint of ours answers it, or has refused it.
+    Served(Endpoint, Box<Outcome>),
     /// It was let through.
     Forwarded(Box<Permit>),
 }
@@ -86,7 +86,7 @@ impl Exchange {
     pub(super) const fn permit(&self) -> Option<&Permit> {
         match &self.fate {
             Fate::Forwarded(permit) => Some(permit),
-            Fate::Undecided | Fate::Malformed | Fate::Refused(_) | Fate::Served(_) => None,
+            Fate::Undecided | Fate::Malformed | Fate::Refused(_) | Fate::Served(..) => None,
         }
     }
 
@@ -135,9 +135,10 @@ impl Exchange {
             total: shared.clock.instant().saturating_duration_since(self.began),
             upstream: self.upstream,
             cached: None,
+            detail: None,
             grant: None,
             refresh: None,
-            login_failure: None,
+            is_login: false,
         };
         self.tell(&mut record);
         shared.metrics.request(&record);
@@ -154,6 +155,7 @@ impl Exchange {
             Fate::Refused(denial) => {
                 record.decision = Decided::Refuse;
                 record.reason = Some(denial.reason());
+                record.detail = denial.detail();
                 record.route = denial.route_id().map(|id| &**id);
                 if let Some(token) = denial.token() {
                     record.subject = Some(token.subject().as_str());
@@ -162,16 +164,20 @@ impl Exchange {
                     record.cached = Some(denial.cached());
                 }
             }
-            Fate::Served(outcome) => {
-                record.decision = Decided::Serve;
-                if let Some(outcome) = outcome {
-                    record.subject = outcome.subject.as_ref().map(|subject| subject.as_str());
-                    record.client_id = outcome.client_id.as_ref().map(|id| id.as_str());
-                    record.token_id = outcome.token_id.as_deref();
-                    record.grant = outcome.grant.map(|grant| grant.name());
-                    record.refresh = outcome.refresh;
-                    record.login_failure = outcome.failure;
-                }
+            Fate::Served(endpoint, outcome) => {
+                record.decision = match outcome.refused {
+                    None => Decided::Serve,
+                    Some(Reason::InternalError) => Decided::Error,
+                    Some(_) => Decided::Refuse,
+                };
+                record.reason = outcome.refused.or(record.reason);
+                record.detail = outcome.detail;
+                record.subject = outcome.subject.as_ref().map(|subject| subject.as_str());
+                record.client_id = outcome.client_id.as_ref().map(|id| id.as_str());
+                record.token_id = outcome.token_id.as_deref();
+                record.grant = outcome.grant.map(|grant| grant.name());
+                record.refresh = outcome.refresh;
+                record.is_login = endpoint.takes_credentials();
             }
             Fate::Forwarded(permit) => {
                 match self.failure {

@@ -16,7 +16,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use crate::access::connection::Transport;
 use crate::answer::Answer;
 use crate::endpoints::client_request::MAX_BODY_BYTES;
-use crate::endpoints::{Endpoint, EndpointRequest};
+use crate::endpoints::{Endpoint, EndpointRequest, Outcome};
 use crate::gateway::Shared;
 use crate::gateway::decide::{Decision, RequestHead};
 use crate::gateway::live::Live;
@@ -88,7 +88,7 @@ impl EdgeProxy {
         let now = self.shared.clock.now();
         Ok(match exchange.gateway.decide(&head, now) {
             Decision::Serve(endpoint) => {
-                exchange.fate = Fate::Served(None);
+                exchange.fate = Fate::Served(endpoint, Box::default());
                 Verdict::Serve(endpoint, query_of(&target))
             }
             Decision::Refuse(denial) => {
@@ -114,7 +114,8 @@ impl EdgeProxy {
             match respond::read_body(session, MAX_BODY_BYTES).await {
                 Ok(body) => body,
                 Err(error) => {
-                    exchange.fate = Fate::Malformed;
+                    let outcome = Outcome::refused(error.reason());
+                    exchange.fate = Fate::Served(endpoint, Box::new(outcome));
                     return error.answer();
                 }
             }
@@ -129,7 +130,7 @@ impl EdgeProxy {
         };
         let request = EndpointRequest { client, method, headers, query, body };
         let served = exchange.gateway.serve(endpoint, &request).await;
-        exchange.fate = Fate::Served(Some(served.outcome));
+        exchange.fate = Fate::Served(endpoint, Box::new(served.outcome));
         served.answer
     }
 

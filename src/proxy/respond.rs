@@ -13,6 +13,7 @@ use pingora_proxy::Session;
 use tokio::time::timeout;
 
 use crate::answer::Answer;
+use crate::reason::Reason;
 
 /// The largest unread body that is read and thrown away to keep a connection.
 const MAX_DRAINED_BYTES: usize = 64 * 1024;
@@ -36,6 +37,15 @@ pub(super) enum BodyError {
 }
 
 impl BodyError {
+    /// The reason in the log and the metrics.
+    pub(super) const fn reason(self) -> Reason {
+        match self {
+            Self::TooLarge => Reason::ContentTooLarge,
+            Self::Late => Reason::RequestTimeout,
+            Self::Broken => Reason::BadRequest,
+        }
+    }
+
     /// What the client hears.
     pub(super) fn answer(self) -> Answer {
         let (status, code) = match self {

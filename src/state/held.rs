@@ -43,6 +43,11 @@ impl HeldUsers {
         self.rows.get(name)?.held.clone()
     }
 
+    /// Whether there is such a user, disabled or not.
+    pub(super) fn knows(&self, name: &Subject) -> bool {
+        self.rows.contains_key(name)
+    }
+
     /// Puts a user as the row says, or takes one out that has none.
     pub(super) fn put(&self, name: &Subject, row: Option<&StoredUser>) {
         let before = match row {

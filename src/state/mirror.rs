@@ -134,6 +134,12 @@ impl Mirror {
         self.users.as_ref()?.find(name)
     }
 
+    /// Whether there is a user of this name, disabled or not.
+    #[must_use]
+    pub fn knows_user(&self, name: &Subject) -> bool {
+        self.users.as_ref().is_some_and(|users| users.knows(name))
+    }
+
     /// What the check of most users' passwords costs; the default where there are none.
     #[must_use]
     pub fn usual_cost(&self) -> Cost {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::VerifyError;
-use super::json::{Object, Value};
+use super::json::{JsonFault, Object, Value};
 use crate::clock::Timestamp;
 use crate::oauth::client::ClientId;
 use crate::oauth::scope::Scope;
@@ -32,8 +32,7 @@ pub(super) struct Claims {
 
 impl Claims {
     pub(super) fn parse(payload: &[u8]) -> Result<Self, VerifyError> {
-        let claims = Object::parse(payload)
-            .ok_or(VerifyError::Malformed("its payload is no plain JSON object"))?;
+        let claims = payload_object(payload)?;
         let text = |name: &str, wrong| claims.text(name).ok_or(VerifyError::Malformed(wrong));
 
         let issuer = claims.text("iss").ok_or(VerifyError::WrongIssuer)?.to_owned();
@@ -68,6 +67,18 @@ impl Claims {
             not_before,
         })
     }
+}
+
+/// The payload as an object.
+pub(super) fn payload_object(payload: &[u8]) -> Result<Object<'_>, VerifyError> {
+    Object::parse(payload).map_err(|fault| {
+        VerifyError::Malformed(match fault {
+            JsonFault::Form => "its payload is no plain JSON object",
+            JsonFault::Depth => "its payload is nested more than 8 deep",
+            JsonFault::Members => "its payload has more than 1024 members in one object",
+            JsonFault::Repeated => "its payload has a member twice in one object",
+        })
+    })
 }
 
 /// An id of visible ASCII.

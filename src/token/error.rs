@@ -46,14 +46,34 @@ impl VerifyError {
     pub const fn reason(self) -> Reason {
         match self {
             Self::Malformed(_) => Reason::MalformedToken,
-            Self::WrongType | Self::WrongAlgorithm => Reason::WrongType,
-            Self::UnknownKey | Self::RetiredKey => Reason::UnknownKey,
+            Self::WrongType => Reason::WrongType,
+            Self::WrongAlgorithm => Reason::WrongAlgorithm,
+            Self::UnknownKey => Reason::UnknownKey,
+            Self::RetiredKey => Reason::RetiredKey,
             Self::KeysUnavailable => Reason::KeysUnavailable,
             Self::BadSignature => Reason::BadSignature,
             Self::WrongIssuer => Reason::WrongIssuer,
             Self::WrongAudience => Reason::WrongAudience,
             Self::Expired => Reason::Expired,
             Self::NotYetValid => Reason::NotYetValid,
+        }
+    }
+
+    /// What exactly is wrong, where the reason does not say it all: a fixed text, and never anything of the token.
+    #[must_use]
+    pub const fn detail(self) -> Option<&'static str> {
+        match self {
+            Self::Malformed(what) => Some(what),
+            Self::WrongType
+            | Self::WrongAlgorithm
+            | Self::UnknownKey
+            | Self::RetiredKey
+            | Self::KeysUnavailable
+            | Self::BadSignature
+            | Self::WrongIssuer
+            | Self::WrongAudience
+            | Self::Expired
+            | Self::NotYetValid => None,
         }
     }
 }

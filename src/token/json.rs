@@ -5,14 +5,32 @@
 //! What the members mean is read in `jws` and `claims`.
 
 use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// Objects and arrays inside each other; a token of ours has two levels.
 const MAX_DEPTH: u8 = 8;
-/// Members of one object; keeps the search for repeats cheap.
-const MAX_MEMBERS: usize = 64;
+/// Members of one object. More than a token of the longest length has room for in practice: other issuers list a client, a
+/// role or a group in each, and we have no use for them.
+const MAX_MEMBERS: usize = 1024;
+/// Up to so many members, repeats are looked for one by one; then in a set, so that the search stays cheap.
+const FEW_MEMBERS: usize = 16;
+
+/// Why a text is no object that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum JsonFault {
+    /// It is not one JSON object in UTF-8 and nothing else.
+    Form,
+    /// More than [`MAX_DEPTH`] objects and arrays inside each other.
+    Depth,
+    /// More than [`MAX_MEMBERS`] members in one object.
+    Members,
+    /// One member twice in an object.
+    Repeated,
+}
 
 /// An object without repeated members.
 #[derive(Debug, PartialEq)]
@@ -31,15 +49,21 @@ pub(super) enum Value<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// Reads the whole input as one object; `None` for anything else.
-    pub(super) fn parse(input: &'a [u8]) -> Option<Self> {
-        let text = std::str::from_utf8(input).ok()?;
+    /// Reads the whole input as one object.
+    ///
+    /// # Errors
+    /// [`JsonFault`] for anything else.
+    pub(super) fn parse(input: &'a [u8]) -> Result<Self, JsonFault> {
+        let text = std::str::from_utf8(input).map_err(|_| JsonFault::Form)?;
         let mut reader = serde_json::Deserializer::from_str(text);
-        let value = Strict { depth: 0 }.deserialize(&mut reader).ok()?;
-        reader.end().ok()?;
+        // The library's errors are texts; ours are told beside them.
+        let fault = Cell::new(JsonFault::Form);
+        let value = Strict { depth: 0, fault: &fault }.deserialize(&mut reader);
+        let value = value.map_err(|_| fault.get())?;
+        reader.end().map_err(|_| JsonFault::Form)?;
         match value {
-            Value::Object(object) => Some(object),
-            _ => None,
+            Value::Object(object) => Ok(object),
+            _ => Err(JsonFault::Form),
         }
     }
 
@@ -57,20 +81,26 @@ impl<'a> Object<'a> {
 }
 
 #[derive(Clone, Copy)]
-struct Strict {
+struct Strict<'f> {
     depth: u8,
+    fault: &'f Cell<JsonFault>,
 }
 
-impl Strict {
+impl Strict<'_> {
     fn deeper<E: Error>(self) -> Result<Self, E> {
         if self.depth >= MAX_DEPTH {
-            return Err(E::custom("nested too deeply"));
+            return Err(self.refuses(JsonFault::Depth));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(Self { depth: self.depth + 1, ..self })
+    }
+
+    fn refuses<E: Error>(self, fault: JsonFault) -> E {
+        self.fault.set(fault);
+        E::custom("refused")
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value<'de>, D::Error> {
@@ -78,7 +108,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,10 +155,22 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value<'de>, A::Error> {
         let inner = self.deeper()?;
         let mut object: Vec<(Cow<'de, str>, Value<'de>)> = Vec::new();
+        let mut many: HashSet<Cow<'de, str>> = HashSet::new();
         while let Some(name) = members.next_key_seed(inner)? {
             let Value::String(name) = name else { return Err(A::Error::custom("no name")) };
-            if object.len() == MAX_MEMBERS || object.iter().any(|(own, _)| *own == name) {
-                return Err(A::Error::custom("too many members, or one twice"));
+            if object.len() == MAX_MEMBERS {
+                return Err(self.refuses(JsonFault::Members));
+            }
+            if object.len() == FEW_MEMBERS {
+                many.extend(object.iter().map(|(own, _)| own.clone()));
+            }
+            let repeated = if object.len() < FEW_MEMBERS {
+                object.iter().any(|(own, _)| *own == name)
+            } else {
+                !many.insert(name.clone())
+            };
+            if repeated {
+                return Err(self.refuses(JsonFault::Repeated));
             }
             object.push((name, members.next_value_seed(inner)?));
         }
@@ -143,7 +185,7 @@ mod tests {
     use super::*;
 
     fn reads(text: &str) -> bool {
-        Object::parse(text.as_bytes()).is_some()
+        Object::parse(text.as_bytes()).is_ok()
     }
 
     #[test]
@@ -193,7 +235,7 @@ mod tests {
         for bytes in
             [&b"{\"a\":\"\xff\"}"[..], b"{\"\xc0\xaf\":1}", b"\xff\xfe{\0}\0", b"\xef\xbb\xbf{}"]
         {
-            assert_eq!(Object::parse(bytes), None, "{bytes:?}");
+            assert_eq!(Object::parse(bytes), Err(JsonFault::Form), "{bytes:?}");
         }
         assert!(reads(" {\"a\" : \"\\ud83d\\ude00\u{e9}\"}\n"));
     }
@@ -214,7 +256,26 @@ mod tests {
             format!("{{{}}}", list.join(","))
         };
         assert!(reads(&members(MAX_MEMBERS)));
-        assert!(!reads(&members(MAX_MEMBERS + 1)));
+        let more = members(MAX_MEMBERS + 1);
+        assert_eq!(Object::parse(more.as_bytes()), Err(JsonFault::Members));
+    }
+
+    // Part 4, item 28.
+    #[test]
+    fn what_is_refused_says_why_and_repeats_are_found_in_long_objects_too() {
+        for count in [2, FEW_MEMBERS - 1, FEW_MEMBERS, FEW_MEMBERS + 1, 3 * FEW_MEMBERS] {
+            for twice in [0, count / 2, count - 1] {
+                let list: Vec<_> = (0..count).map(|i| format!("\"m{i}\":0")).collect();
+                let list = list.join(",");
+                assert!(reads(&format!("{{{list}}}")));
+                let repeated = format!("{{{list},\"\\u006d{twice}\":0}}");
+                let read = Object::parse(repeated.as_bytes());
+                assert_eq!(read, Err(JsonFault::Repeated), "{repeated}");
+            }
+        }
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(9), "]".repeat(9));
+        assert_eq!(Object::parse(deep.as_bytes()), Err(JsonFault::Depth));
+        assert_eq!(Object::parse(b"{\"a\":1,}"), Err(JsonFault::Form));
     }
 
     #[test]
@@ -237,7 +298,7 @@ mod tests {
             text in r#"\{("[ab]":("x"|[0-9]{1,3}|-1|null|\[\]|\{\})?,?){0,4}\}?"#,
         ) {
             let library = serde_json::from_str::<serde_json::Value>(&text).ok();
-            if let Some(object) = Object::parse(text.as_bytes()) {
+            if let Ok(object) = Object::parse(text.as_bytes()) {
                 let library = library.unwrap();
                 prop_assert_eq!(object.0.len(), library.as_object().unwrap().len());
                 for (name, value) in &object.0 {

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::VerifyError;
-use super::json::{Object, Value};
+use super::json::{JsonFault, Object, Value};
 use crate::keys::Key;
 use crate::oauth::bearer::MAX_TOKEN_BYTES;
 
@@ -84,8 +84,14 @@ pub(super) enum Typ {
 
 impl Header {
     fn parse(json: &[u8]) -> Result<Self, VerifyError> {
-        let object = Object::parse(json)
-            .ok_or(VerifyError::Malformed("its header is no plain JSON object"))?;
+        let object = Object::parse(json).map_err(|fault| {
+            VerifyError::Malformed(match fault {
+                JsonFault::Form => "its header is no plain JSON object",
+                JsonFault::Depth => "its header is nested more than 8 deep",
+                JsonFault::Members => "its header has more than 1024 members in one object",
+                JsonFault::Repeated => "its header has a member twice",
+            })
+        })?;
         // RFC 7515 section 4.1.11: what is critical and not understood is refused. We understand no extension, so any list,
         // an empty one and what is no list are all refused; `b64` (RFC 7797) would change what is signed.
         if object.member("crit").is_some() || object.member("b64").is_some() {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claims::{MAX_TOKEN_ID_BYTES, audience, time};
+use super::claims::{MAX_TOKEN_ID_BYTES, audience, payload_object, time};
 use super::json::{Object, Value};
 use super::jws::{Compact, Typ};
 use super::verifier::check_times;
@@ -163,8 +163,7 @@ impl OutsidePolicy {
         let key = algorithm.and_then(|algorithm| keys.find(id, algorithm));
         let key = key.ok_or(VerifyError::WrongAlgorithm)?;
         let payload = jws.check_signature(key)?;
-        let claims = Object::parse(payload)
-            .ok_or(VerifyError::Malformed("its payload is no plain JSON object"))?;
+        let claims = payload_object(payload)?;
         let token = self.read(&claims, key, keys)?;
         check_times(&token, self.leeway, now)?;
         Ok(token)
@@ -256,11 +255,14 @@ impl OutsidePolicy {
     }
 }
 
-/// The issuer that a token claims, **unproven**: only good for choosing whose keys are asked. `None` where it names none.
-#[must_use]
-pub fn claimed_issuer(token: &str) -> Option<String> {
-    let jws = Compact::parse(token).ok()?;
-    Some(Object::parse(jws.unproven_payload())?.text("iss")?.to_owned())
+/// The issuer that a token claims, **unproven**: only good for choosing whose keys are asked, and for the operator's eyes. `None`
+/// where it names none.
+///
+/// # Errors
+/// [`VerifyError::Malformed`] when the token cannot be read so far.
+pub fn claimed_issuer(token: &str) -> Result<Option<String>, VerifyError> {
+    let jws = Compact::parse(token)?;
+    Ok(payload_object(jws.unproven_payload())?.text("iss").map(str::to_owned))
 }
 
 /// Names of scopes, one to a text.

@@ -32,6 +32,12 @@ impl Verifier {
         Self { issuer: Arc::from(issuer), audience: Arc::from(audience), leeway, keys }
     }
 
+    /// Whose tokens it verifies: the `iss` claim.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// Verifies a token.
     ///
     /// # Errors

@@ -167,7 +167,7 @@ async fn c12_a_route_believes_nobody_whom_it_does_not_name() {
         }
     }
     let stranger = on.claims(json!({ "iss": "https://other.example.com" }));
-    on.refused("/theirs/1", &idp.key().sign(&stranger), 401, "unknown_key").await;
+    on.refused("/theirs/1", &idp.key().sign(&stranger), 401, "wrong_issuer").await;
 }
 
 #[tokio::test]
@@ -187,8 +187,8 @@ async fn what_its_policy_does_not_allow_is_refused() {
         (key.sign_with(&head("JWT"), &honest), "wrong_type"),
         (tampered(&key.sign(&honest)), "bad_signature"),
         (SigningKey::new("idp-1", Algorithm::Rs256).sign(&honest), "bad_signature"),
-        (SigningKey::new("idp-1", Algorithm::EdDsa).sign(&honest), "wrong_type"),
-        (on.edge.mint.with(now, json!({ "iss": IDP, "kid": "idp-1" })), "wrong_type"),
+        (SigningKey::new("idp-1", Algorithm::EdDsa).sign(&honest), "wrong_algorithm"),
+        (on.edge.mint.with(now, json!({ "iss": IDP, "kid": "idp-1" })), "wrong_algorithm"),
         (on.edge.mint.with(now, json!({ "iss": IDP })), "unknown_key"),
     ] {
         on.refused("/theirs/1", &token, 401, reason).await;
@@ -200,7 +200,8 @@ async fn what_its_policy_does_not_allow_is_refused() {
         let message = unsigned(&header, &honest);
         let secret = EncodingKey::from_secret(&secret);
         let hmac = crypto::sign(message.as_bytes(), &secret, jsonwebtoken::Algorithm::HS256);
-        on.refused("/theirs/1", &format!("{message}.{}", hmac.unwrap()), 401, "wrong_type").await;
+        on.refused("/theirs/1", &format!("{message}.{}", hmac.unwrap()), 401, "wrong_algorithm")
+            .await;
     }
     // More than it may confer is nothing, and a machine is no user.
     let greedy = key.sign(&on.claims(json!({ "scope": "notes:write" })));
@@ -213,6 +214,42 @@ async fn what_its_policy_does_not_allow_is_refused() {
     let token = wide.claims(json!({ "email": "al@example.com" }));
     wide.edge.get("/theirs/1").bearer(&key.sign_with(&head("JWT"), &token)).await.is(200);
     assert_eq!(wide.edge.upstream.last().values("x-user"), ["idp:al@example.com"]);
+}
+
+// Part 4, item 28: seventy clients in a claim that nobody reads were reported as an unknown key.
+#[tokio::test]
+async fn what_is_wrong_with_its_token_is_said_exactly_and_what_nobody_reads_is_no_fault() {
+    let idp = Idp::start(Algorithm::EdDsa).await;
+    let on = ready(&idp, "", "").await;
+    let clients = |count: usize| -> Value {
+        (0..count).map(|n| (format!("client-{n}"), json!({ "roles": ["user"] }))).collect()
+    };
+    let keycloak = idp.key().sign(&on.claims(json!({ "resource_access": clients(70) })));
+    on.edge.get("/theirs/1").bearer(&keycloak).await.is(200);
+    let deep = json!({ "x": [[[[[[[[[]]]]]]]]] });
+    let of = |changes: Value| idp.key().sign(&on.claims(changes));
+    let signed = |claims: &str| idp.key().sign_text(claims);
+    let twice = format!("{{\"iss\":\"{IDP}\",\"x\":1,\"x\":1}}");
+    for (token, detail) in [
+        (of(deep), "its payload is nested more than 8 deep"),
+        (signed(&twice), "its payload has a member twice in one object"),
+        (signed("[]"), "its payload is no plain JSON object"),
+        (of(json!({ "jti": 7 })), "its `jti` is no id"),
+        (of(json!({ "exp": "soon" })), "its `exp` is no point of time"),
+    ] {
+        let before = on.log.text().lines().count();
+        on.edge.get("/theirs/1").bearer(&token).await.is_challenged(401, INVALID);
+        let line = on.log.lines(before + 1).await.pop().unwrap();
+        assert_eq!((&line["reason"], &line["detail"]), (&json!("malformed_token"), &json!(detail)));
+    }
+    // An edge that believes nobody else says as much.
+    let log = Captured::default();
+    let alone = edge().log_to(&log).start().await;
+    for (token, reason) in [(&keycloak, "wrong_issuer"), (&signed("[]"), "malformed_token")] {
+        let before = log.text().lines().count();
+        alone.get("/notes/1").bearer(token).await.is(401);
+        assert_eq!(log.lines(before + 1).await.pop().unwrap()["reason"], reason);
+    }
 }
 
 #[tokio::test]

@@ -140,6 +140,9 @@ mod clients;
 // Metrics, health and the access log.
 #[cfg(feature = "proxy")]
 mod metrics;
+// Why something was refused, in one vocabulary.
+#[cfg(feature = "proxy")]
+mod reasons;
 // What Prometheus says about the metrics.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod promtool;

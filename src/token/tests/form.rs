@@ -193,9 +193,9 @@ fn b23_every_kind_of_failure_is_known_to_the_operator_only_by_its_reason() {
     for (error, id) in [
         (VerifyError::Malformed("x"), "malformed_token"),
         (VerifyError::WrongType, "wrong_type"),
-        (VerifyError::WrongAlgorithm, "wrong_type"),
+        (VerifyError::WrongAlgorithm, "wrong_algorithm"),
         (VerifyError::UnknownKey, "unknown_key"),
-        (VerifyError::RetiredKey, "unknown_key"),
+        (VerifyError::RetiredKey, "retired_key"),
         (VerifyError::BadSignature, "bad_signature"),
         (VerifyError::WrongIssuer, "wrong_issuer"),
         (VerifyError::WrongAudience, "wrong_audience"),

@@ -83,12 +83,23 @@ impl SigningKey {
 
     /// Signs these two as they stand.
     pub(crate) fn sign_with(&self, header: &Value, claims: &Value) -> String {
+        self.sign_message(unsigned(header, claims))
+    }
+
+    /// Signs a payload that may be no claims at all.
+    pub(crate) fn sign_text(&self, payload: &str) -> String {
+        let header = json!({ "alg": self.algorithm.name(), "typ": "at+jwt", "kid": self.id });
+        let [header, payload] =
+            [header.to_string().as_str(), payload].map(|part| URL_SAFE_NO_PAD.encode(part));
+        self.sign_message(format!("{header}.{payload}"))
+    }
+
+    fn sign_message(&self, message: String) -> String {
         let algorithm = match self.algorithm {
             Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
             Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
             _ => jsonwebtoken::Algorithm::RS256,
         };
-        let message = unsigned(header, claims);
         let signature = crypto::sign(message.as_bytes(), &self.encoding, algorithm).unwrap();
         format!("{message}.{signature}")
     }
