@@ -23,7 +23,7 @@ use crate::gateway::live::Live;
 use crate::proxy::exchange::{Exchange, Fate};
 use crate::proxy::guests::{Busy, Guests, Received};
 use crate::proxy::head::{self, HeadBounds};
-use crate::proxy::{respond, upstream};
+use crate::proxy::{hop, respond, upstream};
 use crate::random;
 use crate::reason::Reason;
 
@@ -198,7 +198,7 @@ impl ProxyHttp for EdgeProxy {
         if !upstream::asks_for_tunnel(&session.req_header().headers) {
             session.req_header_mut().remove_header(&UPGRADE);
         }
-        Ok(())
+        hop::keep_framing(session.req_header_mut())
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
@@ -257,6 +257,7 @@ impl ProxyHttp for EdgeProxy {
     ) -> Result<()> {
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
         upstream::edit(request, permit)?;
+        hop::join_cookies(request)?;
         exchange.forwards(self.shared.clock.instant());
         Ok(())
     }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -145,7 +145,10 @@ pub(super) fn check_h2(
     bounds: HeadBounds,
 ) -> Result<(), HeadError> {
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if headers.len() > bounds.fields || bytes.saturating_add(target.len()) > bounds.bytes {
+    // However many pieces a client splits it into, `Cookie` is one field (RFC 9113 section 8.2.3).
+    let pieces = headers.get_all(COOKIE).iter().count();
+    let fields = headers.len().saturating_sub(pieces.saturating_sub(1));
+    if fields > bounds.fields || bytes.saturating_add(target.len()) > bounds.bytes {
         return Err(HeadError::TooLarge);
     }
     if target.len() > bounds.target {

@@ -10,6 +10,7 @@ mod exchange;
 mod filter;
 mod guests;
 mod head;
+mod hop;
 mod inherited;
 mod listener;
 mod open_sockets;

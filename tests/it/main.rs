@@ -50,6 +50,12 @@ mod http2;
 // `X-User` is ours.
 #[cfg(feature = "proxy")]
 mod identity_header;
+// One `Cookie` field.
+#[cfg(feature = "proxy")]
+mod cookies;
+// What `Connection` can take out of a request.
+#[cfg(feature = "proxy")]
+mod connection_field;
 // What is authorised is what is forwarded.
 #[cfg(feature = "proxy")]
 mod paths;

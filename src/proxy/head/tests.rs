@@ -245,6 +245,11 @@ fn http_2_heads_obey_the_same_bounds() {
     );
     assert_eq!(with(&[("expect", "x")]), Err(HeadError::Expectation));
     assert_eq!(with(&[("x", "y"); 101]), Err(HeadError::TooLarge));
+    // Part 4, item 4.
+    assert_eq!(with(&[("cookie", "a=b"); 180]), Ok(()));
+    assert_eq!(with(&[&[("x", "y"); 99][..], &[("cookie", "a=b"); 180]].concat()), Ok(()));
+    let many = [&[("x", "y"); 100][..], &[("cookie", "a=b"); 1]].concat();
+    assert_eq!(with(&many), Err(HeadError::TooLarge));
     for padded in [" y", "y ", "\ty", "y\t", " "] {
         assert_eq!(with(&[("x", padded)]), Err(HeadError::Malformed));
     }
