@@ -3,16 +3,23 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::access::identity::{Claim, Identity};
+use crate::oauth::bearer::Bearer;
 use crate::oauth::scope::Scope;
+use crate::route::rule::AccessRule;
+use crate::route::table::Route;
 use crate::token::VerifiedToken;
 
 /// The edits of one request. They come only with a [`crate::access::permit::Permit`].
 #[derive(Debug, Clone)]
 pub struct HeaderEdits {
     identity: Arc<Identity>,
+    route: Arc<Route>,
+    /// Whether `Authorization` goes on to the upstream.
+    authorization: bool,
     set: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -30,10 +37,12 @@ pub struct Provenance<'a> {
 }
 
 impl HeaderEdits {
-    /// The edits for a request of this identity, or of nobody.
+    /// The edits for a request on a route, with these fields, of this identity or of nobody.
     #[must_use]
     pub(crate) fn new(
         identity: &Arc<Identity>,
+        route: &Arc<Route>,
+        headers: &HeaderMap,
         who: Option<(&VerifiedToken, &Scope)>,
         came: &Provenance<'_>,
     ) -> Self {
@@ -68,13 +77,15 @@ impl HeaderEdits {
         );
         put(HeaderName::from_static("x-forwarded-host"), came.host);
         put(HeaderName::from_static("x-request-id"), came.request_id);
-        Self { identity: Arc::clone(identity), set }
+        let authorization = forwards_authorization(identity, route, headers);
+        Self { identity: Arc::clone(identity), route: Arc::clone(route), authorization, set }
     }
 
     /// Whether the client's field of this name must go before ours are set.
     #[must_use]
     pub fn removes(&self, name: &HeaderName) -> bool {
-        self.identity.strips(name)
+        self.identity.strips(name, self.route.upstream.passed_fields())
+            || (*name == AUTHORIZATION && !self.authorization)
     }
 
     /// Whether a field of this name in the *response* must go: no upstream speaks for us either.
@@ -98,6 +109,20 @@ impl HeaderEdits {
         }
         for (name, value) in &self.set {
             headers.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Whether the application sees `Authorization`. On a public route nobody has judged it: what is sure to be no bearer token is
+/// the application's own business, and of several fields none passes, since each reader would choose another.
+fn forwards_authorization(identity: &Identity, route: &Route, headers: &HeaderMap) -> bool {
+    let all = route.forward_authorization.unwrap_or(identity.forward_authorization());
+    match route.rule {
+        AccessRule::Optional | AccessRule::Required(_) => all,
+        AccessRule::Public => {
+            let mut fields = headers.get_all(AUTHORIZATION).iter();
+            let one = fields.next().filter(|_| fields.next().is_none());
+            one.is_some_and(|field| all || !Bearer::may_be(field.as_bytes()))
         }
     }
 }

@@ -1,9 +1,12 @@
 //! The identity headers: which fields tell the upstream who is calling, and every name that could be mistaken for one.
 //!
 //! CGI, WSGI and PHP turn every byte of a field name that is not a letter or digit into `_`, so `X_User`, `x.user` and
-//! `X-USER` are one name to an application. Names are therefore compared *folded*.
+//! `X-USER` are one name to an application. Names are therefore compared *folded*, and a client's field under a name with
+//! any other byte than letters, digits and hyphens does not pass, unless the upstream lets it pass by name.
 
 use http::HeaderName;
+
+use crate::access::proxy_fields::family;
 
 /// What an identity header carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,28 +48,9 @@ pub struct Identity {
 /// The name that legacy applications believe. It is stripped whether or not it is one of ours.
 pub const DEFAULT_HEADER: &str = "x-user";
 
-/// Families of fields that are only ever set by us, by their folded beginnings.
-const OUR_FAMILIES: [&[u8]; 1] = [b"x-forwarded-"];
-
-/// Fields, folded, that would tell an application another client, path or method than the one that was authorised.
-const MISLEADING: [&[u8]; 13] = [
-    b"forwarded",
-    b"x-forwarded",
-    b"x-real-ip",
-    b"x-client-ip",
-    b"x-request-id",
-    b"x-original-url",
-    b"x-original-uri",
-    b"x-rewrite-url",
-    b"x-http-method",
-    b"x-http-method-override",
-    b"x-method-override",
-    b"proxy",
-    b"proxy-authorization",
-];
-
 impl Identity {
-    /// Sets these headers, strips them and the others in every spelling, and keeps the bearer token unless told otherwise.
+    /// Sets these headers, and strips them and the others in every spelling. The last argument says whether the upstreams see
+    /// bearer tokens, where their routes say nothing else.
     #[must_use]
     pub fn new(
         headers: Vec<(HeaderName, Claim)>,
@@ -87,6 +71,12 @@ impl Identity {
         &self.headers
     }
 
+    /// Whether the upstreams see bearer tokens, where their routes say nothing else.
+    #[must_use]
+    pub const fn forward_authorization(&self) -> bool {
+        self.forward_authorization
+    }
+
     /// Whether a field that a client (or an upstream, in a response) sent under this name must go.
     #[must_use]
     pub fn is_ours(&self, name: &HeaderName) -> bool {
@@ -94,17 +84,19 @@ impl Identity {
         self.stripped.iter().any(|own| folds_to(name, own))
     }
 
-    /// Whether a request field must not reach the upstream.
+    /// Whether a request field of this name must not reach an upstream that lets these pass by name: one of ours; one that only
+    /// a proxy may set; and one whose name has a byte that applications read as another. `Authorization` is not judged here.
     #[must_use]
-    pub fn strips(&self, name: &HeaderName) -> bool {
-        let bytes = name.as_str().as_bytes();
-        self.is_ours(name)
-            || MISLEADING.iter().any(|own| folds_to(bytes, own))
-            || OUR_FAMILIES
-                .iter()
-                .any(|own| bytes.get(..own.len()).is_some_and(|head| folds_to(head, own)))
-            || (!self.forward_authorization && folds_to(bytes, b"authorization"))
+    pub fn strips(&self, name: &HeaderName, passed: &[HeaderName]) -> bool {
+        let doubtful = || !is_plain(name.as_str()) || family(name.as_str()).is_some();
+        self.is_ours(name) || (doubtful() && !passed.contains(name))
     }
+}
+
+/// Whether a name is of letters, digits and hyphens, so that every application reads it alike (it is nginx's rule, too).
+#[must_use]
+pub fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 impl Default for Identity {
@@ -157,12 +149,16 @@ mod tests {
             "x.remote.user",
         ] {
             assert!(
-                identity.is_ours(&name(spelling)) && identity.strips(&name(spelling)),
+                identity.is_ours(&name(spelling)) && identity.strips(&name(spelling), &[]),
                 "{spelling}"
             );
         }
         for other in ["X-Users", "XUser", "X-User-Agent", "User", "X--User", "Accept"] {
-            assert!(!identity.strips(&name(other)), "{other}");
+            assert!(!identity.strips(&name(other), &[]), "{other}");
+        }
+        let all = ["X-User", "X_User", "x.login-name"].map(name);
+        for spelling in &all {
+            assert!(identity.strips(spelling, &all), "{spelling} is ours, whatever is let through");
         }
     }
 
@@ -180,13 +176,33 @@ mod tests {
             "X-HTTP-Method-Override",
             "X-Request-ID",
             "Proxy",
-            "Authorization",
+            "Proxy-Authorization",
+            "Script-Name",
         ] {
-            assert!(identity.strips(&name(spelling)), "{spelling}");
+            assert!(identity.strips(&name(spelling), &[]), "{spelling}");
         }
-        let handing_on = Identity::new(vec![], &[], true);
-        assert!(!handing_on.strips(&name("Authorization")));
-        assert!(handing_on.strips(&name("X-User")), "stripped whether or not it is set");
+        assert!(!identity.strips(&name("Authorization"), &[]), "that is the route's to say");
+    }
+
+    // Part 4, item 2.
+    #[test]
+    fn a_name_that_applications_read_as_another_passes_only_by_name() {
+        let identity = Identity::default();
+        let passed = ["X_Trace", "X-Original-Host"].map(name);
+        for odd in ["X_Trace", "x.trace", "SCRIPT_NAME", "Content_Length", "a~b", "REMOTE_USER"] {
+            assert!(identity.strips(&name(odd), &[]), "{odd}");
+        }
+        for (spelling, passes) in [
+            ("X_Trace", true),
+            ("x_TRACE", true),
+            ("x.trace", false),
+            ("X-Trace", true),
+            ("X-Original-Host", true),
+            ("X_Original_Host", false),
+            ("X-Original-URL", false),
+        ] {
+            assert_eq!(!identity.strips(&name(spelling), &passed), passes, "{spelling}");
+        }
     }
 
     proptest! {

@@ -12,3 +12,4 @@ pub mod edits;
 pub mod forwarded;
 pub mod identity;
 pub mod permit;
+pub mod proxy_fields;

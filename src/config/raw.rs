@@ -30,8 +30,10 @@ macro_rules! section {
 
 pub(super) use section;
 
+mod headers;
 mod listeners;
 
+pub(super) use headers::*;
 pub(super) use listeners::*;
 
 section! {
@@ -101,7 +103,7 @@ section! {
         headers: Table<String>,
         /// Further headers that a client must never be able to send.
         strip: List<String>,
-        /// Whether the upstream sees `Authorization`. Default: false.
+        /// Whether the upstreams see bearer tokens, where a route does not say. Default: false.
         forward_authorization: bool,
     }
 }
@@ -367,6 +369,8 @@ section! {
         servers: List<String>,
         /// Which spellings of a path this backend is known to read in one way only.
         paths: RawPaths,
+        /// Which of a client's fields it is sent besides the usual ones.
+        headers: RawUpstreamHeaders,
         /// How long to wait.
         timeouts: RawTimeouts,
         /// Speaks TLS to it, as `{}` when nothing else is to be said. Default: plain HTTP.
@@ -415,6 +419,8 @@ section! {
         issuers: List<String>,
         /// The most that it takes. Default: as much as comes.
         limits: RawRouteLimits,
+        /// Whether the upstream sees bearer tokens. Default: what `identity` says.
+        forward_authorization: bool,
         /// Names of client certificates, one of which is needed besides everything else: `dns:…`, `uri:…`, `email:…`, `cn:…`.
         /// Default: none is needed.
         client_certificate: List<String>,

@@ -356,7 +356,7 @@ impl Gateway {
             Some(_) | None => Scope::default(),
         };
         let who = holder.as_ref().map(|holder| (&*holder.token, &scope));
-        let edits = HeaderEdits::new(&self.identity, who, &came);
+        let edits = HeaderEdits::new(&self.identity, &route, head.headers, who, &came);
         let forwarded = match target.query {
             Some(query) => format!("{}?{query}", path.spelling()),
             None => path.spelling().to_owned(),

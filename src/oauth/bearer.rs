@@ -34,6 +34,19 @@ impl<'a> Bearer<'a> {
         }
     }
 
+    /// Whether anybody could read a bearer token in this `Authorization` field, however generously: where it stands among
+    /// several credentials that were joined with commas, too, or behind what is no scheme.
+    #[must_use]
+    pub fn may_be(field: &[u8]) -> bool {
+        field.split(|byte| *byte == b',').any(|credential| {
+            let start = credential.iter().position(|byte| is_tchar(*byte));
+            let (_, credential) = credential.split_at(start.unwrap_or(credential.len()));
+            let end = credential.iter().position(|byte| !is_tchar(*byte));
+            let (scheme, _) = credential.split_at(end.unwrap_or(credential.len()));
+            scheme.eq_ignore_ascii_case(b"bearer")
+        })
+    }
+
     /// `credentials = auth-scheme 1*SP token68` (RFC 9110 section 11.4); the scheme in any case.
     fn parse(field: &'a [u8]) -> Self {
         let Ok(field) = std::str::from_utf8(field) else { return Self::Malformed };
@@ -56,8 +69,12 @@ impl<'a> Bearer<'a> {
 
 /// `auth-scheme = token` (RFC 9110 section 11.1).
 fn is_scheme(text: &str) -> bool {
-    let tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !text.is_empty() && text.bytes().all(tchar)
+    !text.is_empty() && text.bytes().all(is_tchar)
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// `token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 9110 section 11.2).
@@ -115,6 +132,36 @@ mod tests {
     fn another_scheme_is_neither_absent_nor_a_token() {
         assert_eq!(read(&[b"Basic YTpi"]), "OtherScheme");
         assert_eq!(read(&[b"BearerX abc"]), "OtherScheme");
+    }
+
+    // Part 4, item 6.
+    #[test]
+    fn what_anybody_could_read_as_a_bearer_token_may_be_one() {
+        for field in [
+            "Bearer abc",
+            "bearer abc",
+            "BEARER",
+            "Bearer\tabc",
+            "Bearer=abc",
+            "\"Bearer abc\"",
+            ", Bearer abc",
+            "Basic YTpi, Bearer abc",
+            "Basic YTpi,\tbeareR\tabc",
+        ] {
+            assert!(Bearer::may_be(field.as_bytes()), "{field}");
+        }
+        for field in [
+            "",
+            "Basic YTpi",
+            "Basic Bearer",
+            "BearerX abc",
+            "Digest username=\"bearer\", realm=\"a\", nonce=\"b\"",
+            "Negotiate YII=",
+            "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=c",
+            "a/b+c==",
+        ] {
+            assert!(!Bearer::may_be(field.as_bytes()), "{field}");
+        }
     }
 
     #[test]

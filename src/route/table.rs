@@ -37,6 +37,8 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     /// The longest body of a request, in bytes; none when it takes as much as comes.
     pub body_limit: Option<u64>,
+    /// Whether its application sees bearer tokens; where it does not say, the whole configuration does.
+    pub forward_authorization: Option<bool>,
 }
 
 /// What the table has for a request.
@@ -233,6 +235,7 @@ pub(crate) mod tests {
             certificate: None,
             upstream: Arc::new(Upstream::new("app", vec![], timeouts, PathAllowances::default())),
             body_limit: None,
+            forward_authorization: None,
         }
     }
 

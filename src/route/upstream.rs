@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::route::tls::UpstreamTls;
 
 /// A named group of servers that all run the same application.
@@ -18,6 +20,7 @@ pub struct Upstream {
     pub allow: PathAllowances,
     /// What protects the bytes on the way there; nothing when there is none.
     pub tls: Option<UpstreamTls>,
+    passed_fields: Vec<HeaderName>,
     servers: Vec<SocketAddr>,
     turn: AtomicUsize,
 }
@@ -54,13 +57,25 @@ impl Upstream {
         allow: PathAllowances,
     ) -> Self {
         let (name, turn) = (Arc::from(name), AtomicUsize::new(0));
-        Self { name, timeouts, allow, tls: None, servers, turn }
+        Self { name, timeouts, allow, tls: None, passed_fields: Vec::new(), servers, turn }
     }
 
     /// The same, over TLS or not.
     #[must_use]
     pub fn over(self, tls: Option<UpstreamTls>) -> Self {
         Self { tls, ..self }
+    }
+
+    /// The same, which is sent request fields of these names although none would be otherwise.
+    #[must_use]
+    pub fn passing(self, passed_fields: Vec<HeaderName>) -> Self {
+        Self { passed_fields, ..self }
+    }
+
+    /// The names of request fields that pass although a name of that kind does not.
+    #[must_use]
+    pub fn passed_fields(&self) -> &[HeaderName] {
+        &self.passed_fields
     }
 
     /// The server whose turn it is; `None` when it has none at all, which the configuration refuses.

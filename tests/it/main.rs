@@ -50,12 +50,18 @@ mod http2;
 // `X-User` is ours.
 #[cfg(feature = "proxy")]
 mod identity_header;
+// Which names of fields reach an application.
+#[cfg(feature = "proxy")]
+mod field_names;
 // One `Cookie` field.
 #[cfg(feature = "proxy")]
 mod cookies;
 // What `Connection` can take out of a request.
 #[cfg(feature = "proxy")]
 mod connection_field;
+// Whose credentials reach an application.
+#[cfg(feature = "proxy")]
+mod authorization_field;
 // What is authorised is what is forwarded.
 #[cfg(feature = "proxy")]
 mod paths;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use portcullis::access::proxy_fields::NAMES;
 use portcullis::clock::SystemClock;
 use portcullis::config::{self, SystemSources};
 use portcullis::gateway::{Gateway, Shared, rehearsal};
@@ -105,7 +106,7 @@ fn no_private_key_is_shipped() {
 fn the_full_example_and_the_readme_name_every_key() {
     let (readme, example) =
         (shipped("README.md"), shipped("conf/portcullis.yaml") + &shipped("conf/users.yaml"));
-    let raw = ["raw.rs", "raw/listeners.rs", "raw_tls.rs"];
+    let raw = ["raw.rs", "raw/headers.rs", "raw/listeners.rs", "raw_tls.rs"];
     let raw = raw.map(|name| shipped(&format!("src/config/{name}"))).concat();
     let fields = raw.lines().filter(|line| line.starts_with("        ")).filter_map(|line| {
         let name = line.trim().strip_prefix("r#").unwrap_or(line.trim()).split_once(": ")?.0;
@@ -137,6 +138,21 @@ fn the_readme_explains_every_reason_in_its_words() {
         let row = row.unwrap_or_else(|| panic!("README.md lacks `{reason}`"));
         assert!(row.ends_with(&format!("| {} |", reason.explanation())), "{row}");
     }
+}
+
+// Part 4, item 2.
+#[test]
+fn the_readme_lists_exactly_the_fields_that_only_a_proxy_may_set() {
+    let readme = shipped("README.md");
+    let (_, section) = readme.split_once("\n### Fields that only a proxy may set\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let names = rows.flat_map(|(_, names)| names.split('`').skip(1).step_by(2));
+    let mut listed: Vec<&str> = names.collect();
+    let mut ours: Vec<&str> = NAMES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+    listed.sort_unstable();
+    ours.sort_unstable();
+    assert_eq!(listed, ours);
 }
 
 #[test]

@@ -6,12 +6,13 @@ use http::HeaderName;
 use super::Compiler;
 use super::values::{Names, items};
 use crate::access::identity::{Claim, Identity, folded};
+use crate::access::proxy_fields::{Family, family};
 use crate::config::place::Place;
 use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::RawIdentity;
 
 /// Names, folded, without which a message cannot be framed, routed or understood.
-const OF_HTTP: [&str; 16] = [
+pub(super) const OF_HTTP: [&str; 16] = [
     "host",
     "content-length",
     "content-type",
@@ -30,24 +31,6 @@ const OF_HTTP: [&str; 16] = [
     "range",
 ];
 
-/// Names, folded, that never reach an upstream from a client anyway, and that applications read as something else than who
-/// is calling.
-const OF_THE_PROXY: [&str; 13] = [
-    "forwarded",
-    "x-forwarded",
-    "x-real-ip",
-    "x-client-ip",
-    "x-request-id",
-    "x-original-url",
-    "x-original-uri",
-    "x-rewrite-url",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "proxy",
-    "proxy-authorization",
-];
-
 pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawIdentity>) -> Identity {
     let Some(raw) = raw else { return Identity::default() };
     let root = Place::default().key("identity");
@@ -55,7 +38,7 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawIdentity>) ->
     let mut seen = Names::default();
     for (name, claim) in raw.headers.iter().flatten() {
         let place = root.key("headers").key(name);
-        let Some(header) = header(compiler, &place, name) else { continue };
+        let Some(header) = header(compiler, &place, name, true) else { continue };
         if matches!(header.as_str(), "cookie" | "set-cookie") {
             let message = "cookies belong to the application";
             compiler.document.error(&place, message);
@@ -84,7 +67,7 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawIdentity>) ->
     }
     let mut strip = Vec::new();
     for (place, name) in items(raw.strip.as_ref(), &root.key("strip")) {
-        strip.extend(header(compiler, &place, name));
+        strip.extend(header(compiler, &place, name, false));
     }
     let forward = raw.forward_authorization.unwrap_or(false);
     if raw.headers.is_some() {
@@ -93,7 +76,13 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawIdentity>) ->
     Identity::new(Identity::default().headers().to_vec(), &strip, forward)
 }
 
-fn header(compiler: &mut Compiler<'_>, place: &Place, name: &str) -> Option<HeaderName> {
+/// A name that we set, or only remove.
+fn header(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    name: &str,
+    is_set: bool,
+) -> Option<HeaderName> {
     let own = String::from_utf8_lossy(&folded(name)).into_owned();
     let document = &mut compiler.document;
     match HeaderName::from_bytes(name.as_bytes()) {
@@ -106,7 +95,7 @@ fn header(compiler: &mut Compiler<'_>, place: &Place, name: &str) -> Option<Head
         Ok(_) if OF_HTTP.contains(&own.as_str()) => {
             document.error(place, format!("{} belongs to HTTP itself", quoted(name)));
         }
-        Ok(_) if OF_THE_PROXY.contains(&own.as_str()) || own.starts_with("x-forwarded-") => {
+        Ok(_) if belongs_to_the_proxy(&own, is_set) => {
             let message = format!("{} belongs to the proxy", quoted(name));
             let hint = Some("what a client sends there is removed in any case".to_owned());
             document.error_with(place, message, hint);
@@ -114,4 +103,13 @@ fn header(compiler: &mut Compiler<'_>, place: &Place, name: &str) -> Option<Head
         Ok(header) => return Some(header),
     }
     None
+}
+
+/// Whether applications read a name as something else than who is calling. Most of them may be stripped once more.
+fn belongs_to_the_proxy(folded: &str, is_set: bool) -> bool {
+    match family(folded) {
+        Some(Family::Way) => true,
+        Some(Family::Path | Family::Target | Family::Method | Family::Address) => is_set,
+        Some(Family::Network | Family::User | Family::Certificate) | None => false,
+    }
 }

@@ -5,6 +5,7 @@
 
 mod accept;
 mod clients;
+mod fields;
 mod hsts;
 mod identity;
 mod key_folder;
@@ -67,7 +68,7 @@ pub(super) fn compile(
     let (tokens, issuers) = tokens::compile(compiler, raw.tokens.as_ref(), &mut scopes);
     let users = users::compile(compiler, raw.users.as_ref(), &mut scopes);
     let clients = clients::compile(compiler, raw.clients.as_ref(), &mut scopes);
-    let upstreams = upstreams::compile(compiler, raw.upstreams.as_ref());
+    let upstreams = upstreams::compile(compiler, raw.upstreams.as_ref(), &identity);
     let asked = tls::are_certificates_asked(compiler, raw.listeners.as_ref());
     let known = routes::Known { upstreams: &upstreams, issuers: &issuers, certificates: asked };
     let routes = routes::compile(compiler, raw.routes.as_ref(), &known, &mut scopes);

@@ -169,8 +169,18 @@ fn route(
     });
     let (id, host, path, methods) = (id?, host?, path?, methods?);
     let (believed, certificate) = (Believed::default(), None);
-    let route =
-        Route { id, host, path, methods, rule, believed, certificate, upstream, body_limit };
+    let route = Route {
+        id,
+        host,
+        path,
+        methods,
+        rule,
+        believed,
+        certificate,
+        upstream,
+        body_limit,
+        forward_authorization: raw.forward_authorization,
+    };
     Some(Candidate { place: place.clone(), route, complete })
 }
 

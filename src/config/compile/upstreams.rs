@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Compiler;
+use super::fields;
 use super::upstream_tls;
 use super::values::{Names, duration, items};
+use crate::access::identity::Identity;
 use crate::config::place::Place;
 use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::{List, RawPaths, RawTimeouts, RawUpstream, Table};
@@ -21,7 +23,11 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// The upstreams by name.
 pub(super) type Upstreams = BTreeMap<String, Arc<Upstream>>;
 
-pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&Table<RawUpstream>>) -> Upstreams {
+pub(super) fn compile(
+    compiler: &mut Compiler<'_>,
+    raw: Option<&Table<RawUpstream>>,
+    identity: &Identity,
+) -> Upstreams {
     let root = Place::default().key("upstreams");
     let mut upstreams = BTreeMap::new();
     for (name, raw) in raw.into_iter().flatten() {
@@ -38,7 +44,9 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&Table<RawUpstrea
         let tls = raw.tls.as_ref().and_then(|tls| {
             upstream_tls::compile(compiler, &place.key("tls"), tls, raw.servers.as_ref())
         });
-        let upstream = Upstream::new(name, servers, timeouts, allow).over(tls);
+        let place = place.key("headers");
+        let passed = fields::compile(compiler, &place, raw.headers.as_ref(), identity);
+        let upstream = Upstream::new(name, servers, timeouts, allow).over(tls).passing(passed);
         upstreams.insert(name.clone(), Arc::new(upstream));
     }
     upstreams

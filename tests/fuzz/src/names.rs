@@ -1,23 +1,6 @@
 //! Field names as an application behind CGI sees them, and those that it must never get from a client.
 
-/// Names that go whatever is configured, folded.
-const ALWAYS: [&str; 15] = [
-    "x_user",
-    "authorization",
-    "forwarded",
-    "x_forwarded",
-    "x_real_ip",
-    "x_client_ip",
-    "x_request_id",
-    "x_original_url",
-    "x_original_uri",
-    "x_rewrite_url",
-    "x_http_method",
-    "x_http_method_override",
-    "x_method_override",
-    "proxy",
-    "proxy_authorization",
-];
+use portcullis::access::proxy_fields::NAMES;
 
 /// As CGI makes a variable of a field's name.
 #[must_use]
@@ -26,8 +9,14 @@ pub fn folded(name: &str) -> String {
     name.chars().map(one).collect()
 }
 
-/// Whether a field of this folded name must never pass.
+/// Whether a field of this name must not pass, whatever is configured, unless the upstream lets it pass by name.
 #[must_use]
-pub fn always_goes(folded: &str) -> bool {
-    folded.starts_with("x_forwarded_") || ALWAYS.contains(&folded)
+pub fn goes(name: &str) -> bool {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let name = folded(name);
+    let listed = NAMES.iter().flat_map(|(_, names)| names.iter()).any(|own| {
+        let own = own.replace('-', "_");
+        own.strip_suffix('*').map_or(name == own, |beginning| name.starts_with(beginning))
+    });
+    !plain || listed || name == "x_user"
 }

@@ -19,6 +19,8 @@ pub(super) async fn rows() -> Vec<Row> {
     vec![
         identity().await,
         identity_h2().await,
+        field_names().await,
+        field_names_h2().await,
         paths().await,
         paths_h2().await,
         hosts().await,
@@ -92,6 +94,60 @@ async fn identity_h2() -> Row {
         let get = [&request("GET", target)[..], own, &[(b"x-username", b"m")]].concat();
         class.twin_h2(&get, None).await;
         class.twin_h2(&[&request("POST", target)[..], own].concat(), Some(b"hello")).await;
+    }
+    class.row().await
+}
+
+/// Names that only a proxy may set, and names that applications read as those.
+const PROXY_NAMES: [&str; 16] = [
+    "SCRIPT_NAME",
+    "Script-Name",
+    "PATH_INFO",
+    "X-Original-URL",
+    "X_Rewrite_URL",
+    "X-Original-Method",
+    "X-Http-Host-Override",
+    "True-Client-IP",
+    "CF-Connecting-IP",
+    "Remote-User",
+    "REMOTE_USER",
+    "X-WEBAUTH-USER",
+    "X-SSL-Client-DN",
+    "WL-Proxy-Client-IP",
+    "Transfer_Encoding",
+    "Content_Length",
+];
+
+async fn field_names() -> Row {
+    let mut class = Class::new("names of proxies, HTTP/1.1", edge()).await;
+    let token = format!("Authorization: Bearer {}\r\n", class.token);
+    for (target, credential) in [("/public", ""), ("/admin", &*token)] {
+        let get = |fields: &str| {
+            format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n{credential}{fields}\r\n\r\n")
+        };
+        for name in PROXY_NAMES {
+            class.attack(get(&format!("{name}: mallory"))).await;
+            class.attack(get(&format!("Connection: {name}\r\n{name}: mallory"))).await;
+            class.attack(get(&format!("{name}: a\r\n{name}: mallory"))).await;
+        }
+        class.twin(get("X-Original-Filename: m")).await;
+        class.twin(get("X-Requested-With: m\r\nSec-Fetch-Site: none")).await;
+    }
+    class.row().await
+}
+
+async fn field_names_h2() -> Row {
+    let mut class = Class::new("names of proxies, HTTP/2", edge().tls()).await;
+    let token = format!("Bearer {}", class.token);
+    let credential: &[Field<'_>] = &[(b"authorization", token.as_bytes())];
+    for (target, own) in [("/public", &[][..]), ("/admin", credential)] {
+        for name in PROXY_NAMES.map(str::to_ascii_lowercase) {
+            let forged: Field<'_> = (name.as_bytes(), b"mallory");
+            let get = [&request("GET", target)[..], own, &[forged]].concat();
+            class.attack_h2(&get, None).await;
+        }
+        let get = [&request("GET", target)[..], own, &[(b"x-original-filename", b"m")]].concat();
+        class.twin_h2(&get, None).await;
     }
     class.row().await
 }
