@@ -87,6 +87,7 @@ reasons! {
     Throttled "throttled" "too many logins are waiting"
     UpstreamUnreachable "upstream_unreachable" "the upstream refused the connection or broke it"
     UpstreamTimeout "upstream_timeout" "the upstream did not answer in time"
+    TunnelTimeout "tunnel_timeout" "nothing came through the upgraded connection for too long"
     InternalError "internal_error" "portcullis itself failed; the request was not forwarded"
 }
 

@@ -391,10 +391,12 @@ section! {
     RawTimeouts {
         /// For the connection. Default: 2s.
         connect: Duration,
-        /// Between two reads of a response. Default: 30s.
+        /// For the response once the request is complete, and between two reads of it; or `off`. Default: 30s.
         read: Duration,
         /// For an unused connection. Default: 60s.
         idle: Duration,
+        /// The longest silence of an upgraded connection, in both directions; or `off`. Default: 1h.
+        tunnel: Duration,
     }
 }
 

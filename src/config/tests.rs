@@ -416,6 +416,8 @@ fn what_is_loaded_is_what_was_written() {
     assert_eq!(upstream.servers().len(), 3);
     assert!(upstream.allow.semicolon && upstream.allow.encoded_slash);
     assert_eq!(upstream.timeouts.connect.as_millis(), 500);
+    assert_eq!(upstream.timeouts.read, None);
+    assert_eq!(upstream.timeouts.tunnel.unwrap().as_secs(), 7 * 86_400);
     let secure = config.routes.routes().iter().find(|route| &*route.id == "secure").unwrap();
     assert_eq!(secure.body_limit, Some(10 << 20));
     assert_eq!(&*secure.upstream.tls.as_ref().unwrap().server_name, "shop.internal");

@@ -4,13 +4,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::Version;
+use http::header::EXPECT;
+use pingora_proxy::Session;
+
 use crate::access::denial::Denial;
 use crate::access::permit::Permit;
+use crate::clock::Clock;
 use crate::endpoints::{Endpoint, Outcome};
 use crate::gateway::{Gateway, Shared};
 use crate::observe::metrics::InFlight;
 use crate::observe::{Decided, Record};
+use crate::proxy::exchange_timer::{ExchangeTimer, Silences};
 use crate::proxy::guests::Busy;
+use crate::proxy::timed_session::Installed;
 use crate::reason::Reason;
 
 /// What was done with the request.
@@ -52,6 +59,10 @@ pub(super) struct Exchange {
     pub(super) busy: Option<Busy>,
     /// How much of the body has come, for the attempt that is under way.
     body: u64,
+    /// Counts the silences of a request with a body, and of an upgrade.
+    timer: Option<Arc<ExchangeTimer>>,
+    /// The session in its place, as long as it does.
+    installed: Option<Installed>,
     forwarded: Option<Instant>,
     upstream: Option<Duration>,
     began: Instant,
@@ -74,6 +85,8 @@ impl Exchange {
             interim_answers: 0,
             busy: None,
             body: 0,
+            timer: None,
+            installed: None,
             forwarded: None,
             upstream: None,
             began: shared.clock.instant(),
@@ -108,8 +121,63 @@ impl Exchange {
         self.forwarded = Some(now);
     }
 
+    /// From here on silences are counted against the side whose turn it is, `client` being the longest in the body of the
+    /// request. What has no body needs no count: Pingora's own is right for it.
+    pub(super) fn count_silences(
+        &mut self,
+        session: &mut Session,
+        client: Duration,
+        clock: &Arc<dyn Clock>,
+    ) {
+        let Some(permit) = self.permit() else { return };
+        if session.is_body_empty() && !session.is_upgrade_req() {
+            return;
+        }
+        let timeouts = permit.upstream().timeouts;
+        let silences = Silences { client, upstream: timeouts.read, tunnel: timeouts.tunnel };
+        let head = session.req_header();
+        if head.version == Version::HTTP_10 {
+            // The response may have to be ended by the end of the connection, which cannot be said later.
+            session.set_keepalive(None);
+        }
+        let expects = session.req_header().headers.contains_key(EXPECT);
+        let timer = Arc::new(ExchangeTimer::new(silences, expects));
+        self.installed = Some(Installed::over(session, Arc::clone(&timer), Arc::clone(clock)));
+        self.timer = Some(timer);
+    }
+
+    /// Whether silences are counted here, and not by Pingora.
+    pub(super) const fn counts_silences(&self) -> bool {
+        self.timer.is_some()
+    }
+
+    /// From here on the session is the client's own again.
+    pub(super) fn stop_counting(&mut self, session: &mut Session) {
+        if let Some(installed) = self.installed.take() {
+            installed.remove(session);
+        }
+    }
+
+    /// A part of the response is here, or of what is in the tunnel.
+    pub(super) fn upstream_progress(&self) {
+        if let Some(timer) = &self.timer {
+            timer.upstream_progress();
+        }
+    }
+
+    /// The head of an interim response is here.
+    pub(super) fn interim_answer(&mut self) {
+        self.interim_answers += 1;
+        if let Some(timer) = &self.timer {
+            timer.interim_response();
+        }
+    }
+
     /// The head of the upstream's answer is here; only the first counts.
     pub(super) fn answered(&mut self, now: Instant) {
+        if let Some(timer) = &self.timer {
+            timer.response();
+        }
         if let (Some(forwarded), None) = (self.forwarded, self.upstream) {
             self.upstream = Some(now.saturating_duration_since(forwarded));
         }
@@ -181,8 +249,11 @@ impl Exchange {
             }
             Fate::Forwarded(permit) => {
                 match self.failure {
-                    None => record.decision = Decided::Forward,
-                    Some(Reason::ContentTooLarge) => record.decision = Decided::Refuse,
+                    // What was forwarded has come to its end, though not to the one that was wanted.
+                    None | Some(Reason::TunnelTimeout) => record.decision = Decided::Forward,
+                    Some(Reason::ContentTooLarge | Reason::RequestTimeout) => {
+                        record.decision = Decided::Refuse;
+                    }
                     Some(_) => {}
                 }
                 record.route = Some(permit.route_id());

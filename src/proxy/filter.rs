@@ -194,6 +194,10 @@ impl ProxyHttp for EdgeProxy {
         session.set_read_timeout(Some(limits.body_timeout));
         session.set_write_timeout(Some(limits.body_timeout));
         session.set_total_drain_timeout(Some(limits.body_timeout));
+        if session.req_header().version == Version::HTTP_10 {
+            // HTTP/1.0 has no interim responses (RFC 9110 section 15.2).
+            session.set_ignore_info_resp(true);
+        }
         // Pingora would make an upgrade of it without the `Connection` that says so, or among others.
         if !upstream::asks_for_tunnel(&session.req_header().headers) {
             session.req_header_mut().remove_header(&UPGRADE);
@@ -204,7 +208,11 @@ impl ProxyHttp for EdgeProxy {
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         let verdict = self.judge(session, exchange)?;
         let answer = match verdict {
-            Verdict::Forward => return Ok(false),
+            Verdict::Forward => {
+                let limits = self.guests.limits();
+                exchange.count_silences(session, limits.body_timeout, &self.shared.clock);
+                return Ok(false);
+            }
             Verdict::Hangup(answer) => {
                 session.set_keepalive(None);
                 answer
@@ -227,12 +235,17 @@ impl ProxyHttp for EdgeProxy {
 
     async fn upstream_peer(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
         exchange.tries();
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
-        Ok(Box::new(upstream::peer(permit.upstream())?))
+        let mut peer = upstream::peer(permit.upstream())?;
+        if exchange.counts_silences() {
+            let upgrade = session.is_upgrade_req();
+            upstream::leave_silences(&mut peer, permit.upstream().timeouts, upgrade);
+        }
+        Ok(Box::new(peer))
     }
 
     fn fail_to_connect(
@@ -289,7 +302,7 @@ impl ProxyHttp for EdgeProxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         if upstream::is_interim(response.status) {
-            exchange.interim_answers += 1;
+            exchange.interim_answer();
         } else {
             exchange.answered(self.shared.clock.instant());
         }
@@ -298,14 +311,16 @@ impl ProxyHttp for EdgeProxy {
             busy.upgrade();
         }
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            // From here on a client that does not read is one of a tunnel.
+            session.set_write_timeout(permit.upstream().timeouts.tunnel);
+        }
         upstream::edit_response(response, permit);
         if let Some(hsts) = &self.hsts {
             // Ours, whatever the application says: the host is not its own alone.
             response.insert_header(STRICT_TRANSPORT_SECURITY, hsts)?;
         }
         if session.req_header().version == Version::HTTP_10 {
-            // Nor interim answers (RFC 9110 section 15.2).
-            session.set_ignore_info_resp(true);
             // HTTP/1.0 knows no codings (RFC 9112 section 6.1): the end of the connection ends the body.
             if response.remove_header(&TRANSFER_ENCODING).is_some() {
                 session.set_keepalive(None);
@@ -321,6 +336,7 @@ impl ProxyHttp for EdgeProxy {
         _: bool,
         exchange: &mut Exchange,
     ) -> Result<Option<Duration>> {
+        exchange.upstream_progress();
         self.check_tunnel(session, exchange).map(|()| None)
     }
 
@@ -330,6 +346,7 @@ impl ProxyHttp for EdgeProxy {
         error: &Error,
         exchange: &mut Exchange,
     ) -> FailToProxy {
+        exchange.stop_counting(session);
         let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
         // Who sends chunks that are none is there, and may be told.
         let broken = exchange.busy.as_ref().is_some_and(Busy::is_broken);
@@ -338,16 +355,16 @@ impl ProxyHttp for EdgeProxy {
         let request_id = &exchange.request_id;
         match reason {
             // The access log has it; nobody is to be woken by what clients do.
-            Reason::BadRequest | Reason::ContentTooLarge => {
+            Reason::BadRequest
+            | Reason::RequestTimeout
+            | Reason::ContentTooLarge
+            | Reason::TunnelTimeout => {
                 tracing::debug!(%request_id, %reason, %error, "request failed");
             }
             _ => tracing::warn!(%request_id, %reason, %error, "request failed"),
         }
         exchange.failure = Some(reason);
-        let answer = match upstream::is_late(error) {
-            true => respond::BodyError::Late.answer(),
-            false => upstream::failure(reason),
-        };
+        let answer = upstream::failure(reason);
         let error_code = answer.status.as_u16();
         if session.response_written().is_none_or(|head| upstream::is_interim(head.status)) {
             session.set_keepalive(None);
@@ -359,6 +376,7 @@ impl ProxyHttp for EdgeProxy {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, exchange: &mut Exchange) {
+        exchange.stop_counting(session);
         let status = session.response_written().map_or(0, |head| head.status.as_u16());
         let bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
         let method = exchange.method.as_deref();

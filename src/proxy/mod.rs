@@ -7,6 +7,7 @@
 mod admin;
 mod edges;
 mod exchange;
+mod exchange_timer;
 mod filter;
 mod guests;
 mod head;
@@ -16,6 +17,7 @@ mod listener;
 mod open_sockets;
 mod proxy_protocol;
 mod respond;
+mod timed_session;
 mod tls;
 mod upstream;
 mod upstream_tls;

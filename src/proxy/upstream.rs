@@ -8,9 +8,10 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::access::permit::Permit;
 use crate::answer::Answer;
+use crate::proxy::exchange_timer::{TUNNEL_SILENT, UPSTREAM_SILENT};
 use crate::proxy::upstream_tls;
 use crate::reason::Reason;
-use crate::route::upstream::Upstream;
+use crate::route::upstream::{Timeouts, Upstream};
 
 /// How many servers of an upstream are tried for one request when they do not take the connection.
 const MAX_SERVERS_TRIED: usize = 3;
@@ -32,12 +33,20 @@ pub(super) fn peer(upstream: &Upstream) -> pingora::Result<HttpPeer> {
     let timeouts = upstream.timeouts;
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
-    peer.options.read_timeout = Some(timeouts.read);
-    peer.options.write_timeout = Some(timeouts.read);
+    peer.options.read_timeout = timeouts.read;
+    peer.options.write_timeout = timeouts.read;
     peer.options.idle_timeout = Some(timeouts.idle);
     upstream_tls::protect(&mut peer, upstream)
         .ok_or_else(|| internal("an upstream without trust"))?;
     Ok(peer)
+}
+
+/// Leaves it to an [`ExchangeTimer`](super::exchange_timer::ExchangeTimer) to count how long the upstream is silent.
+pub(super) const fn leave_silences(peer: &mut HttpPeer, timeouts: Timeouts, upgrade: bool) {
+    peer.options.read_timeout = None;
+    if upgrade {
+        peer.options.write_timeout = timeouts.tunnel;
+    }
 }
 
 /// Whether another server may be tried after this many did not take the connection. Nothing was sent yet, so it is safe
@@ -157,6 +166,8 @@ fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
 pub(super) fn reason(error: &Error) -> Option<Reason> {
     match (error.esource(), error.etype()) {
         (_, ErrorType::CustomCode(TOO_LARGE, _)) => Some(Reason::ContentTooLarge),
+        (_, ErrorType::Custom(UPSTREAM_SILENT)) => Some(Reason::UpstreamTimeout),
+        (_, ErrorType::Custom(TUNNEL_SILENT)) => Some(Reason::TunnelTimeout),
         (
             ErrorSource::Upstream,
             ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout,
@@ -171,14 +182,10 @@ pub(super) fn reason(error: &Error) -> Option<Reason> {
             // A stream that was reset, as browsers do with what they do not need any more.
             | ErrorType::H2Error,
         ) => None,
+        (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Reason::RequestTimeout),
         (ErrorSource::Downstream, _) => Some(Reason::BadRequest),
         (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Reason::InternalError),
     }
-}
-
-/// Whether the client stopped in the middle of a body.
-pub(super) fn is_late(error: &Error) -> bool {
-    error.esource() == &ErrorSource::Downstream && error.etype() == &ErrorType::ReadTimedout
 }
 
 /// What the client hears of a failure.
@@ -187,6 +194,7 @@ pub(super) fn failure(reason: Reason) -> Answer {
         Reason::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
         Reason::UpstreamUnreachable => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
         Reason::BadRequest => (StatusCode::BAD_REQUEST, "bad_request"),
+        Reason::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
         Reason::ContentTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
     };

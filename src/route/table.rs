@@ -213,14 +213,12 @@ pub(crate) mod tests {
     use super::*;
     use crate::route::upstream::{PathAllowances, Timeouts};
     use proptest::prelude::*;
-    use std::time::Duration;
 
     /// A route from `[METHODS ]HOST/PATH`.
     pub(crate) fn route(id: &str, text: &str, rule: AccessRule) -> Route {
         let (methods, target) = text.split_once(' ').unwrap_or(("", text));
         let (host, path) = target.split_at(target.find('/').unwrap());
-        let second = Duration::from_secs(1);
-        let timeouts = Timeouts { connect: second, read: second, idle: second };
+        let timeouts = Timeouts::default();
         let methods = match methods {
             "" => MethodSet::ALL,
             names => MethodSet::from_names(names.split(',')).unwrap(),

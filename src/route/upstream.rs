@@ -25,15 +25,28 @@ pub struct Upstream {
     turn: AtomicUsize,
 }
 
-/// Bounds on one exchange with a server.
+/// Bounds on one exchange with a server. The defaults are those of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// Until the connection stands.
     pub connect: Duration,
-    /// Between two reads of the response, or two writes of the request.
-    pub read: Duration,
+    /// From the end of the request to the first byte of the response, and between two reads of it; `None` for no bound.
+    pub read: Option<Duration>,
     /// How long an unused connection is kept for the next request.
     pub idle: Duration,
+    /// The longest silence of an upgraded connection, in both directions; `None` for no bound.
+    pub tunnel: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            read: Some(Duration::from_secs(30)),
+            idle: Duration::from_secs(60),
+            tunnel: Some(Duration::from_secs(3600)),
+        }
+    }
 }
 
 /// Ambiguous spellings that the upstream's owner vouches for. Everything else ambiguous is 400.
@@ -98,11 +111,7 @@ mod tests {
 
     #[test]
     fn servers_take_turns() {
-        let timeouts = Timeouts {
-            connect: Duration::from_secs(1),
-            read: Duration::from_secs(1),
-            idle: Duration::from_secs(1),
-        };
+        let timeouts = Timeouts::default();
         let servers: Vec<SocketAddr> =
             ["127.0.0.1:1", "127.0.0.1:2"].map(|s| s.parse().unwrap()).into();
         let upstream = Upstream::new("shop", servers.clone(), timeouts, PathAllowances::default());

@@ -143,6 +143,9 @@ mod upstream_tls;
 // Certificates of clients.
 #[cfg(feature = "proxy")]
 mod client_certificates;
+// Who is blamed for a silence.
+#[cfg(feature = "proxy")]
+mod silences;
 // Tunnels.
 #[cfg(feature = "proxy")]
 mod websocket;

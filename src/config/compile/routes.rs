@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Compiler;
 use super::accept::IssuerNames;
@@ -163,8 +162,7 @@ fn route(
     let complete = rule.is_some() && upstream.is_some();
     let rule = rule.unwrap_or(AccessRule::Required(Requirement::Authenticated));
     let upstream = upstream.unwrap_or_else(|| {
-        let timeouts =
-            Timeouts { connect: Duration::ZERO, read: Duration::ZERO, idle: Duration::ZERO };
+        let timeouts = Timeouts::default();
         Arc::new(Upstream::new("", Vec::new(), timeouts, PathAllowances::default()))
     });
     let (id, host, path, methods) = (id?, host?, path?, methods?);

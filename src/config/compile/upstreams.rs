@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Compiler;
 use super::fields;
 use super::upstream_tls;
-use super::values::{Names, duration, items};
+use super::values::{Names, duration, duration_or_off, items};
 use crate::access::identity::Identity;
 use crate::config::place::Place;
 use crate::config::problem::{quoted, suggestion};
@@ -19,6 +19,8 @@ use crate::route::upstream::{PathAllowances, Timeouts, Upstream};
 const ALLOWANCES: [&str; 3] = ["semicolon", "empty_segments", "encoded_slash"];
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+/// A device that reports once a week; whoever means "never" says `off`.
+const MAX_TUNNEL_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The upstreams by name.
 pub(super) type Upstreams = BTreeMap<String, Arc<Upstream>>;
@@ -130,14 +132,19 @@ fn allowances(
 }
 
 fn timeouts(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawTimeouts>) -> Timeouts {
-    let mut read = |key: &str, value: Option<&crate::config::raw::Duration>, seconds: u64| {
-        let default = Duration::from_secs(seconds);
-        let bounds = LEAST_TIMEOUT..=MAX_TIMEOUT;
-        duration(&mut compiler.document, &place.key(key), value, default, bounds)
+    let usual = Timeouts::default();
+    let Some(raw) = raw else { return usual };
+    let document = &mut compiler.document;
+    let bounds = LEAST_TIMEOUT..=MAX_TIMEOUT;
+    let mut read = |key: &str, value: Option<&crate::config::raw::Duration>, usual| {
+        duration(document, &place.key(key), value, usual, bounds.clone())
     };
-    Timeouts {
-        connect: read("connect", raw.and_then(|raw| raw.connect.as_ref()), 2),
-        read: read("read", raw.and_then(|raw| raw.read.as_ref()), 30),
-        idle: read("idle", raw.and_then(|raw| raw.idle.as_ref()), 60),
-    }
+    let connect = read("connect", raw.connect.as_ref(), usual.connect);
+    let idle = read("idle", raw.idle.as_ref(), usual.idle);
+    let mut read_or_off = |key: &str, value: Option<&crate::config::raw::Duration>, usual, most| {
+        duration_or_off(document, &place.key(key), value, usual, LEAST_TIMEOUT..=most)
+    };
+    let read = read_or_off("read", raw.read.as_ref(), usual.read, MAX_TIMEOUT);
+    let tunnel = read_or_off("tunnel", raw.tunnel.as_ref(), usual.tunnel, MAX_TUNNEL_TIMEOUT);
+    Timeouts { connect, read, idle, tunnel }
 }

@@ -62,6 +62,21 @@ pub(super) fn duration(
     default
 }
 
+/// The same, where `off` says that there is no bound.
+pub(super) fn duration_or_off(
+    document: &mut Document,
+    place: &Place,
+    raw: Option<&raw::Duration>,
+    default: Option<Duration>,
+    bounds: RangeInclusive<Duration>,
+) -> Option<Duration> {
+    match raw {
+        None => default,
+        Some(raw::Duration(text)) if text == "off" => None,
+        Some(_) => Some(duration(document, place, raw, *bounds.end(), bounds)),
+    }
+}
+
 const SIZE_UNITS: [(&str, u64); 4] =
     [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
