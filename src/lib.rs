@@ -13,6 +13,12 @@
 //!
 //! One request takes one direction: `proxy` hands the head to [`gateway`]'s `decide`, and does what the answer says.
 
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic when nobody reads; see cli::output"
+)]
+
 pub mod access;
 pub mod answer;
 pub mod cli;

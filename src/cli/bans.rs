@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::cli::check::Format;
+use crate::cli::output::out;
 use crate::cli::{INVALID, print_problems, read, state};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::state::Store;
@@ -97,7 +98,7 @@ fn within(
         let store = state::open(&config).await?;
         work(store, SystemClock.now()).await
     })?;
-    print!("{told}");
+    out(format_args!("{told}"));
     Ok(ExitCode::SUCCESS)
 }
 

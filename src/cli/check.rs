@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use crate::cli::output::{errln, outln};
 use crate::cli::{INVALID, print_problems, read};
 use crate::clock::SystemClock;
 use crate::config::{Config, Problem};
@@ -40,16 +41,16 @@ pub(super) fn check(file: &Path, format: Format) -> anyhow::Result<ExitCode> {
                 "warnings": read.warnings.iter().map(problem).collect::<Vec<_>>(),
                 "tests": { "run": ran, "failed": failures.iter().map(failure).collect::<Vec<_>>() },
             });
-            println!("{document:#}");
+            outln!("{document:#}");
         }
         Format::Text => {
             print_problems(&read.problems, &read.warnings);
             for failure in &failures {
-                eprintln!("test failed: {}: {failure}", file.display());
+                errln!("test failed: {}: {failure}", file.display());
             }
             let (errors, warnings) = (read.problems.len(), read.warnings.len());
             let passed = ran.saturating_sub(failures.len());
-            println!(
+            outln!(
                 "{}: {errors} errors, {warnings} warnings, {passed} of {ran} tests passed",
                 file.display()
             );

@@ -9,6 +9,7 @@ use clap::Subcommand;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use crate::cli::output::outln;
 use crate::oauth::client::ClientId;
 use crate::oauth::subject::Subject;
 use crate::random::{self, OsRandom};
@@ -38,10 +39,10 @@ impl Clients {
         let digest = hexadecimal(&Sha256::digest(secret.as_bytes()));
         // JSON's text is YAML's too, whatever the id looks like.
         let id = serde_json::to_string(id.as_str())?;
-        println!("# The secret, for the program that is {id}. It is shown this once:");
-        println!("{}", secret.as_str());
-        println!("# The line for `clients`, to be completed with its scopes:");
-        println!(
+        outln!("# The secret, for the program that is {id}. It is shown this once:");
+        outln!("{}", secret.as_str());
+        outln!("# The line for `clients`, to be completed with its scopes:");
+        outln!(
             "  - {{ id: {id}, secret_sha256: \"{digest}\", grants: [client_credentials], scopes: [] }}"
         );
         Ok(ExitCode::SUCCESS)

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::cli::output::{errln, outln};
 use crate::clock::SystemClock;
 use crate::config::{self, SystemSources};
 use crate::gateway::Shared;
@@ -39,7 +40,7 @@ pub(super) fn demo() -> anyhow::Result<ExitCode> {
         let file = write_files(&scratch.0, address, application.local_addr()?)?;
         tokio::spawn(run_application(application));
 
-        observe::init_logging(&QUIET);
+        observe::init_logging(&QUIET).context("the log")?;
         let loaded = config::load(&file, &SystemSources);
         let problems =
             || loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -60,7 +61,7 @@ pub(super) fn demo() -> anyhow::Result<ExitCode> {
         let server =
             Server::bind(Arc::new(live), shared, &listeners, None, &mut Inherited::none())?;
         let bound = server.addresses().first().copied().context("no listener")?;
-        println!("{}", lines(bound));
+        outln!("{}", lines(bound));
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(async move {
             if tokio::signal::ctrl_c().await.is_ok() {
@@ -168,7 +169,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("{}: {error}", self.0.display());
+            errln!("{}: {error}", self.0.display());
         }
     }
 }

@@ -9,6 +9,7 @@ use http::{HeaderMap, Uri};
 
 use crate::access::denial::{Denial, Refusal};
 use crate::access::permit::Permit;
+use crate::cli::output::{out, outln};
 use crate::cli::{INVALID, check, print_problems, read};
 use crate::config::Persona;
 use crate::gateway::Gateway;
@@ -51,7 +52,7 @@ pub(super) struct Explain {
 impl Explain {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         if let Some(reason) = self.reason {
-            println!("{}", reason.explanation());
+            outln!("{}", reason.explanation());
             return Ok(ExitCode::SUCCESS);
         }
         let (Some(config), Some(method), Some(url)) = (&self.config, &self.method, &self.url)
@@ -74,7 +75,7 @@ impl Explain {
         let certificate = self.certificate.as_deref().map(CertificateName::parse).transpose()?;
         let scene = Scene { method, target: url, host: None, certificate: certificate.as_ref() };
         let (text, allowed) = stage.play(&scene, token.as_deref(), describe)?;
-        print!("{text}");
+        out(format_args!("{text}"));
         Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 

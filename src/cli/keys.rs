@@ -1,6 +1,6 @@
 //! `portcullis keys`: a new signing key on standard output, or in the folder of a configuration (`rotate`).
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, stdout};
 #[cfg(unix)]
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Subcommand;
 
+use crate::cli::output::out_bytes;
 #[cfg(unix)]
 use crate::cli::rotate;
 use crate::keys::{Algorithm, generate};
@@ -49,13 +50,10 @@ impl Keys {
                 return rotate::rotate(&config, algorithm, publish_ahead);
             }
         };
-        let mut out = std::io::stdout();
-        if algorithm.is_symmetric() && out.is_terminal() {
+        if algorithm.is_symmetric() && stdout().is_terminal() {
             bail!("a secret of raw bytes does not belong on a terminal: redirect it into a file");
         }
-        let key = generate(algorithm, &OsRandom)?;
-        out.write_all(key.expose())?;
-        out.flush()?;
+        out_bytes(generate(algorithm, &OsRandom)?.expose());
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -12,6 +12,7 @@ mod explain;
 mod keys;
 #[cfg(feature = "proxy")]
 mod orders;
+mod output;
 mod password;
 mod revoke;
 #[cfg(unix)]
@@ -34,7 +35,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::cli::output::errln;
 use crate::config::{self, Config, Problem, SystemSources};
+use crate::observe;
 
 /// An edge reverse proxy that puts OAuth2 in front of applications nobody wants to change.
 #[derive(Debug, Parser)]
@@ -113,10 +116,12 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "proxy")]
         Command::Demo => demo::demo(),
     };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("portcullis: {error:#}");
+    let code = outcome.unwrap_or_else(|error| {
+        errln!("portcullis: {error:#}");
         ExitCode::FAILURE
-    })
+    });
+    observe::close_log();
+    output::ended(code)
 }
 
 /// A valid configuration with its warnings, or everything that is wrong with it.
@@ -133,9 +138,9 @@ fn read(file: &std::path::Path) -> Read {
 
 fn print_problems(problems: &[Problem], warnings: &[Problem]) {
     for problem in problems {
-        eprintln!("error: {problem}");
+        errln!("error: {problem}");
     }
     for warning in warnings {
-        eprintln!("warning: {warning}");
+        errln!("warning: {warning}");
     }
 }

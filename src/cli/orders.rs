@@ -14,6 +14,7 @@ use crate::cli::systemd::{DescriptorStore, tell, tell_reloading};
 use crate::cli::upgrade::{Program, Successor};
 use crate::cli::watch::changed;
 use crate::gateway::live::{Live, Rejected};
+use crate::observe;
 use crate::proxy::OpenSockets;
 
 /// The signals that are obeyed.
@@ -88,6 +89,7 @@ impl Duty {
             match order {
                 Order::Stop if told_to_stop => {
                     tracing::warn!("told to stop twice, ending with requests in flight");
+                    observe::close_log();
                     std::process::exit(1);
                 }
                 Order::Stop => {

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use anyhow::bail;
 use zeroize::Zeroizing;
 
+use crate::cli::output::outln;
 use crate::random::OsRandom;
 use crate::secret::Secret;
 use crate::users::PasswordHash;
 
 pub(super) fn hash_password() -> anyhow::Result<ExitCode> {
-    println!("{}", PasswordHash::create(&ask()?, &OsRandom)?);
+    outln!("{}", PasswordHash::create(&ask()?, &OsRandom)?);
     Ok(ExitCode::SUCCESS)
 }
 

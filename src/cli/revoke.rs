@@ -10,6 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use crate::cli::output::outln;
 use crate::cli::{INVALID, print_problems, read, state};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::Config;
@@ -73,7 +74,7 @@ impl Revoke {
             } else {
                 bail!("say what to revoke");
             };
-            println!("{told}");
+            outln!("{told}");
             Ok(ExitCode::SUCCESS)
         })
     }

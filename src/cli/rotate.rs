@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use crate::cli::output::{errln, outln};
 use crate::cli::{INVALID, print_problems};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, KeyFolder, Problem, SystemSources};
@@ -168,22 +169,22 @@ fn remove(path: &Path) -> io::Result<()> {
 fn tell(folder: &KeyFolder, rotation: &Rotation, publish_ahead: Duration) {
     let mut newest = rotation.keys.iter().rev();
     let Some(key) = newest.next() else { return };
-    println!("new key {} ({}): {}", key.id, key.algorithm, folder.path.join(&key.file).display());
+    outln!("new key {} ({}): {}", key.id, key.algorithm, folder.path.join(&key.file).display());
     for name in &rotation.retired {
-        println!("removed {}", folder.path.join(name).display());
+        outln!("removed {}", folder.path.join(name).display());
     }
     let reload = "systemctl reload portcullis, or SIGHUP to the process";
     match key.from {
-        None => println!("it signs from the next start or reload on: {reload}"),
+        None => outln!("it signs from the next start or reload on: {reload}"),
         Some(from) => {
-            println!("reload now, wherever this folder is read: {reload}");
-            println!("the key is published then, and signs from {from}");
+            outln!("reload now, wherever this folder is read: {reload}");
+            outln!("the key is published then, and signs from {from}");
             let before = newest.find(|key| key.key_use == KeyUse::Sign);
             if let Some((before, until)) = before.and_then(|key| Some((key, key.until?))) {
-                println!("the key before it, {}, verifies until {until}", before.id);
+                outln!("the key before it, {}, verifies until {until}", before.id);
             }
             if publish_ahead < MAX_AGE {
-                eprintln!(
+                errln!(
                     "warning: key sets are kept for {} seconds; who keeps one will not know the key when it begins to sign",
                     MAX_AGE.as_secs()
                 );

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::cli::orders::{Duty, Signals};
+use crate::cli::output::errln;
 use crate::cli::systemd::{DescriptorStore, tell};
 use crate::cli::upgrade::{Predecessor, Program};
 use crate::cli::{INVALID, print_problems, read};
@@ -38,7 +39,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let read = read(file);
     print_problems(&read.problems, &read.warnings);
     let Some(config) = read.config else { return Ok(ExitCode::from(INVALID)) };
-    observe::init_logging(&QUIET);
+    observe::init_logging(&QUIET).context("the log")?;
     keep_small_pages();
     raise_file_limit(config.listeners.iter().map(|listener| listener.limits.connections).sum());
     let (mut inherited, predecessor) = (Inherited::from_env(), Predecessor::from_env()?);
@@ -60,7 +61,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let live = match Live::start(file, Box::new(SystemSources), config, Arc::clone(&shared)) {
         Ok(live) => Arc::new(live),
         Err(rejected) => {
-            eprintln!("{rejected}");
+            errln!("{rejected}");
             return Ok(ExitCode::from(INVALID));
         }
     };

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Subcommand;
 
+use crate::cli::output::{errln, outln};
 use crate::token::inspect::decode;
 
 /// Commands about access tokens.
@@ -34,11 +35,11 @@ impl Token {
             }
         }
         let inspected = decode(text.trim())?;
-        println!(
+        outln!(
             "{:#}",
             serde_json::json!({ "header": inspected.header, "claims": inspected.claims })
         );
-        eprintln!("not verified: this proves nothing about who wrote it");
+        errln!("not verified: this proves nothing about who wrote it");
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use tokio::task::JoinSet;
 
+use crate::cli::output::{errln, outln};
 use crate::clock::{Clock as _, SystemClock};
 use crate::oauth::scope::Scope;
 use crate::state::{Store, UserChange};
@@ -57,9 +58,9 @@ pub(super) async fn run(import: Import, store: &Store) -> anyhow::Result<ExitCod
     };
     if !list.problems.is_empty() {
         for problem in &list.problems {
-            eprintln!("error: {shown}: {problem}");
+            errln!("error: {shown}: {problem}");
         }
-        eprintln!("portcullis: nobody was added");
+        errln!("portcullis: nobody was added");
         return Ok(ExitCode::FAILURE);
     }
     let scope = import.scopes.unwrap_or_default();
@@ -74,14 +75,15 @@ pub(super) async fn run(import: Import, store: &Store) -> anyhow::Result<ExitCod
                 added += 1;
             } else {
                 there += 1;
-                eprintln!(
+                errln!(
                     "{shown}: line {}: {} is there already, and left alone",
-                    user.line, user.name
+                    user.line,
+                    user.name
                 );
             }
         }
     }
-    println!("added: {added}, left alone: {there}");
+    outln!("added: {added}, left alone: {there}");
     Ok(ExitCode::SUCCESS)
 }
 

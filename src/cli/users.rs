@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::cli::check::Format;
+use crate::cli::output::{errln, outln};
 use crate::cli::user_import::{self, Import};
 use crate::cli::{INVALID, password, print_problems, read, state};
 use crate::clock::{Clock as _, SystemClock};
@@ -89,7 +90,7 @@ impl Users {
         let undeclared = undeclared(self.scopes(), &config);
         if !undeclared.is_empty() {
             for complaint in undeclared {
-                eprintln!("error: {complaint}");
+                errln!("error: {complaint}");
             }
             return Ok(ExitCode::from(INVALID));
         }
@@ -136,17 +137,17 @@ impl Users {
                 if !added {
                     bail!("there is a user `{name}` already");
                 }
-                println!("{name} is added and {may}");
+                outln!("{name} is added and {may}");
             }
             Self::Passwd(Who { name, .. }) => {
                 present(store, &name).await?;
                 let hash = PasswordHash::create(&password::ask()?, &OsRandom)?;
                 must(store, &name, UserChange::Password(hash)).await?;
-                println!("{name} has another password; the tokens of the old one are over");
+                outln!("{name} has another password; the tokens of the old one are over");
             }
             Self::Disable(Who { name, .. }) => {
                 must(store, &name, UserChange::Disable).await?;
-                println!("{name} is disabled, and every token of before is over");
+                outln!("{name} is disabled, and every token of before is over");
             }
             Self::Enable(Who { name, .. }) => {
                 let told = match present(store, &name).await?.disabled {
@@ -154,16 +155,16 @@ impl Users {
                     false => "was not disabled",
                 };
                 change(store, &name, UserChange::Enable).await?;
-                println!("{name} {told}");
+                outln!("{name} {told}");
             }
             Self::Grant { who: Who { name, .. }, scopes } => {
                 let may = may(&scopes);
                 must(store, &name, UserChange::Scope(scopes)).await?;
-                println!("{name} {may}");
+                outln!("{name} {may}");
             }
             Self::Remove(Who { name, .. }) => {
                 must(store, &name, UserChange::Delete).await?;
-                println!("{name} is removed, and every token of before is over");
+                outln!("{name} is removed, and every token of before is over");
             }
             Self::List { format, .. } => print(&all(store).await?, format),
             Self::Import(import) => return user_import::run(import, store).await,
@@ -239,7 +240,7 @@ fn print(users: &[StoredUser], format: Format) {
                 let state = if user.disabled { "disabled" } else { "enabled" };
                 let (name, scope, hash) = (user.name.as_str(), &user.scope, algorithm(user));
                 let line = format!("{name:widest$}  {state:8}  {hash:13}  {scope}");
-                println!("{}", line.trim_end());
+                outln!("{}", line.trim_end());
             }
         }
         Format::Json => {
@@ -254,7 +255,7 @@ fn print(users: &[StoredUser], format: Format) {
                     })
                 })
                 .collect();
-            println!("{:#}", json!(users));
+            outln!("{:#}", json!(users));
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod revoke;
 pub mod token;
 pub mod userinfo;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ impl Endpoint {
 }
 
 /// A request to one of them.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EndpointRequest {
     /// The client's address, as far as it is believed.
     pub client: IpAddr,
@@ -61,6 +62,15 @@ pub struct EndpointRequest {
     pub query: Option<String>,
     /// The whole body.
     pub body: Bytes,
+}
+
+/// Without fields, query and body, which hold passwords and tokens.
+impl fmt::Debug for EndpointRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client, method, headers, query: _, body } = self;
+        let (fields, bytes) = (headers.len(), body.len());
+        write!(f, "EndpointRequest({method} from {client}, {fields} fields, {bytes} bytes)")
+    }
 }
 
 /// An answer, and what happened for the operator's eyes.

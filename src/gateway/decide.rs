@@ -4,6 +4,7 @@
 //! is not known leaves a wish for newer keys, which whoever has sockets may grant). The proxy, `explain`, the
 //! configuration's own tests and the benches all call [`Gateway::decide`]. Top to bottom it is the request walk of the README.
 
+use std::fmt;
 use std::sync::Arc;
 
 use http::header::CONTENT_LENGTH;
@@ -31,7 +32,7 @@ use crate::state::Mirror;
 use crate::token::{TokenDigest, VerifiedToken, VerifyError};
 
 /// The head of a request, as it was received.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
     /// The method.
     pub method: &'a Method,
@@ -45,6 +46,13 @@ pub struct RequestHead<'a> {
     pub connection: &'a Connection,
     /// The id that ties this request's log lines together; becomes `X-Request-Id`.
     pub request_id: &'a str,
+}
+
+/// Without target and fields, whose query, cookies and tokens are nobody's business.
+impl fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestHead({} {}, {} fields)", self.request_id, self.method, self.headers.len())
+    }
 }
 
 /// What happens to a request.

@@ -1,37 +1,28 @@
-//! The access log: one line of JSON per request, written off the request's path.
+//! The access log: one line of JSON per request, written off the request's path by a [`LineQueue`] of its own.
 //!
-//! A request never waits for the log. Its line goes into a bounded queue, from which a thread writes; when whoever reads
-//! the log is too slow, lines are lost and counted, and requests go on. Which requests are logged is the caller's choice.
+//! When whoever reads the log is too slow, lines are lost and counted, and requests go on. Which requests are logged is the
+//! caller's choice.
 
-use std::fmt;
-use std::io::{self, BufWriter, Write};
-use std::iter;
+use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread;
 use std::time::Duration;
-
-use parking_lot::{Mutex, RwLock};
 
 use super::Record;
 use super::line::line;
+use super::line_queue::{LineObserver, LineQueue};
 use super::metrics::Metrics;
 
 /// How many lines may wait: at a few hundred bytes each, some seconds of a busy proxy in a few megabytes.
 const QUEUED_LINES: usize = 8192;
 
-/// How much is handed to the writer at once while lines keep coming.
-const BUFFER_BYTES: usize = 64 * 1024;
-
 /// How long [`AccessLog::close`] waits for the queue to empty: a reader that has stopped must not hold up a shutdown.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The log of one run. Dropping it closes it.
+#[derive(Debug)]
 pub struct AccessLog {
-    queue: RwLock<Option<SyncSender<Vec<u8>>>>,
-    /// Disconnects when the thread has ended.
-    ended: Mutex<Receiver<()>>,
-    metrics: Arc<Metrics>,
+    queue: LineQueue,
+    observer: Arc<Observer>,
 }
 
 impl AccessLog {
@@ -43,48 +34,29 @@ impl AccessLog {
         Self::start_with(writer, metrics, QUEUED_LINES)
     }
 
-    /// A log on standard output.
-    ///
-    /// # Errors
-    /// As [`AccessLog::start`].
-    pub fn stdout(metrics: Arc<Metrics>) -> io::Result<Self> {
-        Self::start(Box::new(io::stdout()), metrics)
-    }
-
     fn start_with(
         writer: Box<dyn Write + Send>,
         metrics: Arc<Metrics>,
         queued_lines: usize,
     ) -> io::Result<Self> {
-        let (queue, lines) = sync_channel(queued_lines);
-        let (ending, ended) = sync_channel::<()>(0);
-        let out = BufWriter::with_capacity(BUFFER_BYTES, writer);
-        let sink = Sink { out, metrics: Arc::clone(&metrics), failing: false };
-        thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            sink.drain(&lines);
-            drop(ending);
-        })?;
-        Ok(Self { queue: RwLock::new(Some(queue)), ended: Mutex::new(ended), metrics })
+        let observer = Arc::new(Observer(metrics));
+        let heard = Arc::clone(&observer);
+        let queue = LineQueue::start("access-log", writer, queued_lines, heard)?;
+        Ok(Self { queue, observer })
     }
 
     /// Queues the line for this request, or counts it as dropped when the queue is full or closed. Never blocks.
     pub fn record(&self, record: &Record<'_>) {
-        let queued = match (line(record), &*self.queue.read()) {
-            (Ok(line), Some(queue)) => queue.try_send(line).is_ok(),
-            _ => false,
-        };
-        if !queued {
-            self.metrics.log_dropped();
+        match line(record) {
+            Ok(line) => self.queue.push(line),
+            Err(_) => self.observer.dropped(),
         }
     }
 
     /// Writes what is queued and ends the thread. Blocks for at most five seconds; what comes later is dropped and
     /// counted. A second call does nothing.
     pub fn close(&self) {
-        if self.queue.write().take().is_none() {
-            return;
-        }
-        if self.ended.lock().recv_timeout(CLOSE_PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        if !self.queue.close(CLOSE_PATIENCE) {
             tracing::warn!("the access log's reader is stuck; the last lines are lost");
         }
     }
@@ -96,52 +68,24 @@ impl Drop for AccessLog {
     }
 }
 
-impl fmt::Debug for AccessLog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessLog").finish_non_exhaustive()
-    }
-}
+#[derive(Debug)]
+struct Observer(Arc<Metrics>);
 
-/// The thread's side of the log.
-struct Sink {
-    out: BufWriter<Box<dyn Write + Send>>,
-    metrics: Arc<Metrics>,
-    failing: bool,
-}
-
-impl Sink {
-    /// Writes until the queue is closed, and flushes whenever it is empty, so that a quiet proxy's lines appear at once.
-    fn drain(mut self, lines: &Receiver<Vec<u8>>) {
-        while let Ok(first) = lines.recv() {
-            for line in iter::once(first).chain(lines.try_iter()) {
-                let written = self.out.write_all(&line);
-                if written.is_err() {
-                    self.metrics.log_dropped();
-                }
-                self.note(written);
-            }
-            // Bytes that cannot be flushed stay in the buffer and are tried again: nothing to count yet.
-            let flushed = self.out.flush();
-            self.note(flushed);
-        }
+impl LineObserver for Observer {
+    fn dropped(&self) {
+        self.0.log_dropped();
     }
 
-    /// Says when writing starts to fail, not once per line: the error may well be a full disk.
-    fn note(&mut self, outcome: io::Result<()>) {
-        match outcome {
-            Ok(()) => self.failing = false,
-            Err(error) if !self.failing => {
-                self.failing = true;
-                tracing::error!(%error, "the access log cannot be written");
-            }
-            Err(_) => {}
-        }
+    fn failing(&self, error: &io::Error) {
+        tracing::error!(%error, "the access log cannot be written");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use parking_lot::Mutex;
 
     use super::super::metrics::Gauges;
     use super::super::record::tests::permitted;

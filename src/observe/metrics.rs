@@ -11,7 +11,7 @@ use std::time::Duration;
 use prometheus::{Error, IntGauge, Registry, TextEncoder};
 
 use super::series::{Series, outcome_name};
-use super::{Decided, Record};
+use super::{Decided, Record, logging};
 use crate::clock::Timestamp;
 use crate::reason::Reason;
 
@@ -45,6 +45,7 @@ impl Metrics {
     pub fn new() -> Result<Self, Error> {
         let registry = Registry::new();
         let series = Series::new(&registry)?;
+        registry.register(Box::new(logging::dropped()?))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         series.start_at_zero();
@@ -293,7 +294,7 @@ mod tests {
                 assert!(known, "{line}");
             }
         }
-        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 29);
+        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 30);
         #[cfg(target_os = "linux")]
         assert!(types.contains_key("process_open_fds"));
     }

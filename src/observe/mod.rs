@@ -5,6 +5,7 @@
 
 pub mod access_log;
 mod line;
+mod line_queue;
 mod listener;
 mod logging;
 pub mod metrics;
@@ -14,7 +15,7 @@ mod series;
 
 pub use access_log::AccessLog;
 pub use listener::ListenerMetrics;
-pub use logging::init_logging;
+pub use logging::{close_log, init_logging};
 pub use metrics::Metrics;
 pub use panics::count_panics;
 pub use record::{Decided, Record};

@@ -23,7 +23,7 @@ use crate::gateway::live::Live;
 use crate::proxy::exchange::{Exchange, Fate};
 use crate::proxy::guests::{Busy, Guests, Received};
 use crate::proxy::head::{self, HeadBounds};
-use crate::proxy::{hop, respond, upstream};
+use crate::proxy::{hop, respond, sensitive, upstream};
 use crate::random;
 use crate::reason::Reason;
 
@@ -198,6 +198,7 @@ impl ProxyHttp for EdgeProxy {
             // HTTP/1.0 has no interim responses (RFC 9110 section 15.2).
             session.set_ignore_info_resp(true);
         }
+        sensitive::mark_request(session.req_header_mut())?;
         // Pingora would make an upgrade of it without the `Connection` that says so, or among others.
         if !upstream::asks_for_tunnel(&session.req_header().headers) {
             session.req_header_mut().remove_header(&UPGRADE);
@@ -310,6 +311,7 @@ impl ProxyHttp for EdgeProxy {
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(busy)) = (response.status, &exchange.busy) {
             busy.upgrade();
         }
+        sensitive::mark_response(response)?;
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // From here on a client that does not read is one of a tunnel.

@@ -4,6 +4,7 @@
 //! connection, but both hold the same [`SocketDigest`], whose place in memory brings the two together. No address could: to two
 //! addresses of ours one client can connect from the same port.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -124,7 +125,6 @@ struct Turn {
 }
 
 /// A head, as it was received.
-#[derive(Debug)]
 pub(super) enum Received {
     /// The target of a sound one.
     Head(Bytes),
@@ -137,6 +137,16 @@ pub(super) enum Received {
         /// Its target, or what stands there.
         target: String,
     },
+}
+
+/// Without the target, whose query is nobody's business.
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Head(_) => f.write_str("Head"),
+            Self::Refused { error, .. } => write!(f, "Refused({error:?})"),
+        }
+    }
 }
 
 /// A request that is being answered; dropping it, also by a panic, ends that.

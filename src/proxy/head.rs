@@ -5,6 +5,7 @@
 //! first and everything doubtful is refused. It also refuses whatever Pingora would refuse by itself, unseen by our log.
 //! What the target means is `route::target`'s business; `wire` brings the bytes.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
@@ -39,12 +40,19 @@ impl From<&ConnectionLimits> for HeadBounds {
 }
 
 /// A head that can be read in one way only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head<'a> {
     /// The target exactly as received.
     pub(super) target: &'a [u8],
     /// Where the body ends.
     pub(super) body: BodyLength,
+}
+
+/// Without the target, whose query is nobody's business.
+impl fmt::Debug for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Head({:?})", self.body)
+    }
 }
 
 /// Where a body ends (RFC 9112 section 6.3).

@@ -17,6 +17,7 @@ mod listener;
 mod open_sockets;
 mod proxy_protocol;
 mod respond;
+mod sensitive;
 mod timed_session;
 mod tls;
 mod upstream;

@@ -4,6 +4,8 @@
 //! has refused those that differ. Authority form, `*`, user information, a fragment and every byte that is not visible ASCII
 //! are refused. The query is passed on and never looked at.
 
+use std::fmt;
+
 use http::HeaderMap;
 use http::header::HOST;
 
@@ -14,7 +16,7 @@ use crate::route::path::{PathError, RequestPath};
 pub const MAX_TARGET_BYTES: usize = 8 * 1024;
 
 /// A target that everybody reads alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Target<'a> {
     /// The host it is for.
     pub host: Host,
@@ -22,6 +24,13 @@ pub struct Target<'a> {
     pub raw_path: &'a [u8],
     /// The query as received, without its `?`.
     pub query: Option<&'a str>,
+}
+
+/// Without the query.
+impl fmt::Debug for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({}, {})", self.host, self.raw_path.escape_ascii())
+    }
 }
 
 impl<'a> Target<'a> {

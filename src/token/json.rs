@@ -33,11 +33,11 @@ pub(super) enum JsonFault {
 }
 
 /// An object without repeated members.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
 pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
 /// A value, told apart only as far as claims need it.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
 pub(super) enum Value<'a> {
     String(Cow<'a, str>),
     /// A number without fraction and exponent, not negative, below 2^64.
@@ -46,6 +46,26 @@ pub(super) enum Value<'a> {
     Object(Object<'a>),
     /// Null, booleans and all other numbers: nothing that we read has such a value.
     Other,
+}
+
+/// Without what it says: it comes from a token.
+impl fmt::Debug for Object<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Object({} members)", self.0.len())
+    }
+}
+
+/// Its kind alone.
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::String(_) => "String",
+            Self::Integer(_) => "Integer",
+            Self::Array(_) => "Array",
+            Self::Object(_) => "Object",
+            Self::Other => "Other",
+        })
+    }
 }
 
 impl<'a> Object<'a> {

@@ -104,6 +104,12 @@ mod binary;
 // Its commands: exit codes and exact output.
 #[cfg(feature = "proxy")]
 mod cli;
+// What no log may show.
+#[cfg(feature = "proxy")]
+mod secrets_in_logs;
+// What commands and the process do when nobody reads what they print.
+#[cfg(feature = "proxy")]
+mod unread_output;
 // `portcullis run`: start, reload, drain.
 #[cfg(feature = "proxy")]
 mod process;

@@ -173,10 +173,8 @@ fn the_readme_lists_exactly_the_metrics_that_there_are() {
     assert!(unlisted.is_empty(), "README.md lacks {unlisted:?}");
     let source = shipped("src/observe/series.rs");
     for name in listed {
-        assert!(
-            source.contains(&format!("\"{}\"", name.trim_start_matches("portcullis_"))),
-            "there is no {name}"
-        );
+        let text = format!("\"{}\"", name.trim_start_matches("portcullis_"));
+        assert!(ours.contains(&name) || source.contains(&text), "there is no {name}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! byte more. What cannot be read that way is replaced by a harmless head, and the refusal is left with the connection, where
 //! the filter finds it: so it is answered, logged and counted like any other. Nothing after it is read.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -24,7 +25,6 @@ const MOST_AHEAD: usize = 8 * 1024;
 const MOST_LOGGED: usize = 1024;
 
 /// Where in its conversation the client is.
-#[derive(Debug)]
 enum Phase {
     /// Sending a head.
     Head,
@@ -49,7 +49,6 @@ enum After {
 }
 
 /// The reader of one connection.
-#[derive(Debug)]
 pub(in crate::proxy) struct Http1 {
     phase: Phase,
     bounds: HeadBounds,
@@ -63,6 +62,13 @@ pub(in crate::proxy) struct Http1 {
     heads: u64,
     /// The client has finished sending.
     ended: bool,
+}
+
+/// Without the bytes that are on their way.
+impl fmt::Debug for Http1 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http1").field("heads", &self.heads).finish_non_exhaustive()
+    }
 }
 
 impl Http1 {
