@@ -2,7 +2,7 @@
 //!
 //! The modules stand in floors; a file uses only lower floors, or siblings (`tests/it/floors.rs` holds us to it):
 //!
-//! - floor 0, words without I/O: [`clock`], [`random`], [`secret`], [`answer`], [`reason`], [`oauth`]
+//! - floor 0, words without I/O: [`clock`], [`random`], [`secret`], [`supervise`], [`answer`], [`reason`], [`oauth`]
 //! - floor 1, policy as data: [`keys`], [`route`]
 //! - floor 2, engines: [`token`], [`users`], [`issuers`], [`throttle`], [`state`]
 //! - floor 3, OAuth's two roles: [`access`] (resource server), [`grants`] (authorization server)
@@ -38,6 +38,7 @@ pub mod reason;
 pub mod route;
 pub mod secret;
 pub mod state;
+pub mod supervise;
 pub mod throttle;
 pub mod token;
 pub mod users;

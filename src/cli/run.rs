@@ -35,6 +35,13 @@ const KEY_PATIENCE: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(20);
 
 pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
+    // While there is one thread: this takes variables out of the environment.
+    let (mut inherited, predecessor) = (Inherited::from_env(), Predecessor::from_env()?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let _within = runtime.enter();
+    // From the first moment: what comes while we start is done once we have, but for the word to stop.
+    let signals = Signals::new().context("signals")?;
+    let starting = runtime.spawn(stopped_while_starting().context("signals")?);
     let program = Program::of_this_process().context("where this program is")?;
     let read = read(file);
     print_problems(&read.problems, &read.warnings);
@@ -42,11 +49,8 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     observe::init_logging(&QUIET).context("the log")?;
     keep_small_pages();
     raise_file_limit(config.listeners.iter().map(|listener| listener.limits.connections).sum());
-    let (mut inherited, predecessor) = (Inherited::from_env(), Predecessor::from_env()?);
     let (listeners, admin) = (config.listeners.clone(), config.admin);
     let hashes = config.login.parallel_hashes;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let _within = runtime.enter();
     let mut shared = Shared::start(
         Arc::new(SystemClock),
         Arc::new(OsRandom),
@@ -76,10 +80,10 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         let mut store = DescriptorStore::holding(&inherited.close_rest());
         fill(&shared, predecessor.is_some()).await?;
         let (stop, stopping) = watch::channel(false);
-        let signals = Signals::new().context("signals")?;
         let sockets = server.sockets();
         let cut = overdue(Arc::clone(&live), stopping.clone());
-        let obeying = tokio::spawn(async move {
+        starting.abort();
+        let mut obeying = tokio::spawn(async move {
             if let Some(predecessor) = predecessor {
                 predecessor.relieve().await;
             }
@@ -89,6 +93,10 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         });
         tokio::select! {
             () = server.run(stopping) => tracing::info!("drained, ending"),
+            // Nobody could tell us anything any more: whoever watches the process is to start it anew.
+            Err(error) = &mut obeying => {
+                bail!("what obeys the signals broke off by a fault of ours: {error}");
+            }
             () = cut => {
                 let requests = shared.metrics.requests_in_flight();
                 tracing::warn!(requests, "the time to drain is over, ending with requests in flight");
@@ -97,6 +105,17 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         }
         obeying.abort();
         Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Ends the process when it is told to stop before it serves: nothing was answered yet, so nothing is lost.
+fn stopped_while_starting() -> std::io::Result<impl Future<Output = ()>> {
+    let mut signals = Signals::new()?;
+    Ok(async move {
+        signals.stop().await;
+        tracing::info!("told to stop while starting, ending");
+        observe::close_log();
+        std::process::exit(0);
     })
 }
 

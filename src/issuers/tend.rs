@@ -13,6 +13,7 @@ use super::fetch::{FetchError, Fetcher};
 use super::{FetchPlan, IssuerKeys, KeyRegistry};
 use crate::clock::Clock;
 use crate::keys::SetError;
+use crate::supervise::keep_up;
 
 /// The first pause after a failure; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -41,8 +42,12 @@ pub async fn tend(registry: &KeyRegistry, clock: Arc<dyn Clock>, observer: Fetch
             if tended.iter().any(|(own, _)| Arc::ptr_eq(own, keys)) {
                 continue;
             }
-            let (clock, observer) = (Arc::clone(&clock), Arc::clone(&observer));
-            let task = tasks.spawn(keep_fresh(Arc::clone(keys), plan, clock, observer));
+            let (clock, observer, of) =
+                (Arc::clone(&clock), Arc::clone(&observer), Arc::clone(keys));
+            let task = tasks.spawn(keep_up("issuer keys", move || {
+                let (clock, observer) = (Arc::clone(&clock), Arc::clone(&observer));
+                keep_fresh(Arc::clone(&of), Arc::clone(&plan), clock, observer)
+            }));
             tended.push((Arc::clone(keys), task));
         }
         // Tasks end only when they are told to, but their remains have to be taken away.

@@ -36,6 +36,7 @@ use crate::gateway::live::Live;
 use crate::issuers::tend;
 use crate::proxy::edges::{Edges, Plan};
 use crate::proxy::listener::told;
+use crate::supervise::keep_up;
 
 /// What the log leaves out of what is below us. Pingora's lines below `error` speak of single connections and retries, with the
 /// request's target; the access log has the path already, and leaves out the query. Its errors about clients that leave or send
@@ -76,12 +77,15 @@ impl Server {
         let plan = edges.plan(listeners, admin, inherited)?;
         let mut tending = JoinSet::new();
         let fetching = Arc::clone(&shared);
-        tending.spawn(async move {
-            let metrics = Arc::clone(&fetching.metrics);
-            let clock = Arc::clone(&fetching.clock);
-            let observer = Arc::new(move |issuer: &str, ok| metrics.issuer_fetched(issuer, ok));
-            tend(&fetching.issuer_keys, clock, observer).await;
-        });
+        tending.spawn(keep_up("key refresh", move || {
+            let fetching = Arc::clone(&fetching);
+            async move {
+                let metrics = Arc::clone(&fetching.metrics);
+                let clock = Arc::clone(&fetching.clock);
+                let observer = Arc::new(move |issuer: &str, ok| metrics.issuer_fetched(issuer, ok));
+                tend(&fetching.issuer_keys, clock, observer).await;
+            }
+        }));
         Ok(Self { live, shared, edges, plan, tending })
     }
 

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream, UnixDatagram};
 use tokio::sync::oneshot;
 
 use super::binary::{Site, ended};
-use super::harness::process::{Running, get};
+use super::harness::process::{Running, get, signal};
 use super::harness::upstream::Upstream;
 use super::harness::{Behaviour, Wire, within};
 
@@ -50,6 +50,35 @@ fn j8_what_is_wrong_refuses_to_start_and_nothing_listens() {
         assert_eq!(out, "");
         assert!(err.contains(wanted), "no {wanted:?} in {err}");
         assert!(!err.contains("\"listening\""), "{err}");
+    }
+}
+
+/// A process that has begun to start and waits for its store, which is this listener and says nothing.
+async fn starting() -> (tokio::process::Child, TcpListener, TcpStream) {
+    let store = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://edge@{}/edge?sslmode=disable", store.local_addr().unwrap());
+    let site = Site::new("127.0.0.1:9");
+    let yaml = Site::yaml("127.0.0.1:9") + "state: { postgres: { url: { env: STORE } } }\n";
+    site.write("portcullis.yaml", yaml);
+    let mut command = site.command(&["run", "-c", "portcullis.yaml"]);
+    command.env("STORE", url);
+    let child = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
+    let (asked, _) = within(store.accept()).await.unwrap();
+    (child, store, asked)
+}
+
+// Part 4, item 27.
+#[tokio::test]
+async fn signals_are_obeyed_while_the_process_starts() {
+    for word in ["TERM", "INT"] {
+        let (mut child, _store, _asked) = starting().await;
+        for before in ["HUP", "USR2"] {
+            // These wait for the end of the start, and must not be the end of the process.
+            signal(before, &[child.id().unwrap()]);
+        }
+        signal(word, &[child.id().unwrap()]);
+        let status = within(child.wait()).await.unwrap();
+        assert_eq!(status.code(), Some(0), "{word}: {status}");
     }
 }
 
