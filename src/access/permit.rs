@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use http::Method;
+
 use crate::access::certificate::ClientCertificate;
 use crate::access::edits::HeaderEdits;
 use crate::oauth::client::ClientId;
@@ -18,10 +20,11 @@ use crate::token::VerifiedToken;
 #[derive(Debug)]
 pub struct Permit {
     pub(crate) route: Arc<Route>,
+    pub(crate) method: Method,
     pub(crate) token: Option<Arc<VerifiedToken>>,
     /// Set when the verification was made anew: what `Gateway::remember` files.
     pub(crate) fresh: Option<TokenDigest>,
-    /// The client's certificate, where the route needs one.
+    /// The client's certificate, if it showed one.
     pub(crate) certificate: Option<Arc<ClientCertificate>>,
     pub(crate) target: String,
     pub(crate) host: String,
@@ -33,6 +36,12 @@ impl Permit {
     #[must_use]
     pub fn route_id(&self) -> &Arc<str> {
         &self.route.id
+    }
+
+    /// The request's method.
+    #[must_use]
+    pub const fn method(&self) -> &Method {
+        &self.method
     }
 
     /// Where the request goes.

@@ -426,6 +426,8 @@ section! {
         /// Names of client certificates, one of which is needed besides everything else: `dns:…`, `uri:…`, `email:…`, `cn:…`.
         /// Default: none is needed.
         client_certificate: List<String>,
+        /// Whether tunnels, streams and long transfers end when the token that opened them expires. Default: `true`.
+        end_at_token_expiry: bool,
     }
 }
 

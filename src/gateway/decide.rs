@@ -11,6 +11,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method};
 
 use crate::access::authorize::authorize;
+use crate::access::certificate::ClientCertificate;
 use crate::access::connection::{Connection, PlainRule, Transport};
 use crate::access::denial::{Denial, Refusal};
 use crate::access::edits::{HeaderEdits, Provenance};
@@ -28,7 +29,6 @@ use crate::route::path::RequestPath;
 use crate::route::rule::{AccessRule, Believed};
 use crate::route::table::{Found, Route};
 use crate::route::target::{Target, TargetError};
-use crate::state::Mirror;
 use crate::token::{TokenDigest, VerifiedToken, VerifyError};
 
 /// The head of a request, as it was received.
@@ -67,11 +67,11 @@ pub enum Decision {
 }
 
 /// A verified token and what it is worth now.
-struct Holder {
-    token: Arc<VerifiedToken>,
-    held: ScopeBits,
+pub(super) struct Holder {
+    pub(super) token: Arc<VerifiedToken>,
+    pub(super) held: ScopeBits,
     /// Set when the verification was made anew.
-    fresh: Option<TokenDigest>,
+    pub(super) fresh: Option<TokenDigest>,
 }
 
 impl Gateway {
@@ -86,21 +86,6 @@ impl Gateway {
         if let (Some(digest), Some(token)) = (permit.fresh, &permit.token) {
             self.shared.cache.remember(digest, Arc::clone(token), now);
         }
-    }
-
-    /// Whether what let a request pass still holds: the certificate, where the route needs one, is not over; the token is not
-    /// over, not revoked, its user and client still there. For tunnels, which go on long after the decision. Scopes are not
-    /// asked again.
-    #[must_use]
-    pub fn still_holds(&self, permit: &Permit, now: Timestamp) -> bool {
-        if permit.certificate.as_ref().is_some_and(|certificate| !certificate.holds(now)) {
-            return false;
-        }
-        let Some(token) = &permit.token else { return true };
-        let known = |mirror: &Arc<Mirror>| mirror.is_usable() && !mirror.is_revoked(token);
-        now < token.expires_at()
-            && self.mirror.as_ref().is_none_or(known)
-            && self.worth(token).is_ok()
     }
 
     /// Every route that covers the target, the winner's path first. Empty when the target is refused.
@@ -123,7 +108,7 @@ impl Gateway {
         }
         let path = target.path().map_err(|_| Denial::new(Refusal::BadPath))?;
         let route = self.find(&target, &path, head.method)?;
-        check_certificate(&route, head.connection, now)?;
+        check_certificate(&route, head.connection.certificate.as_deref(), now)?;
         let holder = match route.rule {
             AccessRule::Public => None,
             AccessRule::Optional | AccessRule::Required(_) => self
@@ -202,7 +187,7 @@ impl Gateway {
     }
 
     /// The one route of a path, in every way that its upstream could read it.
-    fn find(
+    pub(super) fn find(
         &self,
         target: &Target<'_>,
         path: &RequestPath,
@@ -298,7 +283,7 @@ impl Gateway {
 
     /// What the token is worth now: never more than its user and its client may still have. One of an outside issuer carries no
     /// more than that issuer may confer, and its users and clients are not ours.
-    fn worth(&self, token: &VerifiedToken) -> Result<ScopeBits, Refusal> {
+    pub(super) fn worth(&self, token: &VerifiedToken) -> Result<ScopeBits, Refusal> {
         let held = self.catalogue.bits(token.scope());
         if token.is_outside() {
             return Ok(held);
@@ -330,7 +315,7 @@ impl Gateway {
         }
     }
 
-    fn check(&self, route: &Arc<Route>, holder: Option<&Holder>) -> Result<(), Denial> {
+    pub(super) fn check(&self, route: &Arc<Route>, holder: Option<&Holder>) -> Result<(), Denial> {
         match (route.rule, holder) {
             (AccessRule::Public | AccessRule::Optional, _) => Ok(()),
             (AccessRule::Required(_), None) => Err(Denial::new(Refusal::NoToken).on(&route.id)),
@@ -373,9 +358,10 @@ impl Gateway {
             Some(Holder { token, fresh, .. }) => (Some(token), fresh),
             None => (None, None),
         };
-        let certificate = route.certificate.as_ref().and(head.connection.certificate.clone());
+        let certificate = head.connection.certificate.clone();
+        let method = head.method.clone();
         let host = target.host.to_string();
-        Permit { route, token, fresh, certificate, target: forwarded, host, edits }
+        Permit { route, method, token, fresh, certificate, target: forwarded, host, edits }
     }
 }
 
@@ -399,15 +385,13 @@ fn check_length(route: &Route, holder: Option<&Holder>, headers: &HeaderMap) -> 
 /// Whether the connection has the certificate that the route needs. Asked of every route in one place, before its rule is
 /// looked at, so that no rule can forget it; and before any token, so that whoever lacks the certificate learns nothing about
 /// a token that may be stolen.
-fn check_certificate(
+pub(super) fn check_certificate(
     route: &Arc<Route>,
-    connection: &Connection,
+    certificate: Option<&ClientCertificate>,
     now: Timestamp,
 ) -> Result<(), Denial> {
     let Some(rule) = &route.certificate else { return Ok(()) };
-    let counts = connection
-        .certificate
-        .as_ref()
+    let counts = certificate
         .is_some_and(|certificate| certificate.holds(now) && rule.admits(certificate.names()));
     if counts { Ok(()) } else { Err(Denial::new(Refusal::Certificate).on(&route.id)) }
 }

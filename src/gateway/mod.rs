@@ -3,6 +3,7 @@
 //! [`Gateway`] is built from a configuration and never changes; a reload builds another and [`live::Live`] swaps them.
 //! [`Shared`] is what outlives a reload. Neither touches a socket: `proxy` brings the requests and does what is decided.
 
+mod authority;
 pub mod decide;
 pub mod live;
 pub mod rehearsal;

@@ -31,6 +31,7 @@ use crate::proxy::guests::{Crowd, Guests};
 use crate::proxy::inherited::Inherited;
 use crate::proxy::listener::{self, Door};
 use crate::proxy::open_sockets::OpenSockets;
+use crate::proxy::recheck::RecheckedProxy;
 use crate::proxy::tls;
 use crate::proxy::upstream_tls::NO_AUTHORITIES;
 
@@ -291,7 +292,11 @@ impl Edges {
         let guests = Guests::new(clock, settings.limits, Arc::clone(&crowd), metrics);
         let (close, closing) = watch::channel(false);
         let door = Door {
-            app: Arc::new(self.proxy(&settings, &guests)),
+            app: Arc::new(RecheckedProxy {
+                proxy: Arc::new(self.proxy(&settings, &guests)),
+                live: Arc::clone(&self.live),
+                shared: Arc::clone(&self.shared),
+            }),
             guests,
             tls: tls.clone(),
             live: Arc::clone(&self.live),

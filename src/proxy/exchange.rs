@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::Version;
 use http::header::EXPECT;
+use http::{StatusCode, Version};
 use pingora_proxy::Session;
 
 use crate::access::denial::Denial;
@@ -17,6 +17,7 @@ use crate::observe::metrics::InFlight;
 use crate::observe::{Decided, Record};
 use crate::proxy::exchange_timer::{ExchangeTimer, Silences};
 use crate::proxy::guests::Busy;
+use crate::proxy::recheck::Admission;
 use crate::proxy::timed_session::Installed;
 use crate::reason::Reason;
 
@@ -32,7 +33,7 @@ pub(super) enum Fate {
     /// An endpoint of ours answers it, or has refused it.
     Served(Endpoint, Box<Outcome>),
     /// It was let through.
-    Forwarded(Box<Permit>),
+    Forwarded(Arc<Permit>),
 }
 
 /// One request and its answer.
@@ -57,12 +58,20 @@ pub(super) struct Exchange {
     pub(super) interim_answers: usize,
     /// Keeps its connection from being taken for one that keeps us waiting.
     pub(super) busy: Option<Busy>,
+    /// What is told to the watch over it.
+    pub(super) admission: Arc<Admission>,
     /// How much of the body has come, for the attempt that is under way.
     body: u64,
     /// Counts the silences of a request with a body, and of an upgrade.
     timer: Option<Arc<ExchangeTimer>>,
     /// The session in its place, as long as it does.
     installed: Option<Installed>,
+    /// The status of the answer whose head has passed.
+    status: Option<StatusCode>,
+    /// How much of the answer's body has passed.
+    sent: u64,
+    /// It stands in the log.
+    pub(super) reported: bool,
     forwarded: Option<Instant>,
     upstream: Option<Duration>,
     began: Instant,
@@ -84,9 +93,13 @@ impl Exchange {
             attempts: 0,
             interim_answers: 0,
             busy: None,
+            admission: Admission::current(),
             body: 0,
             timer: None,
             installed: None,
+            status: None,
+            sent: 0,
+            reported: false,
             forwarded: None,
             upstream: None,
             began: shared.clock.instant(),
@@ -96,11 +109,17 @@ impl Exchange {
     }
 
     /// The proof that it may be forwarded, if it may.
-    pub(super) const fn permit(&self) -> Option<&Permit> {
+    pub(super) fn permit(&self) -> Option<&Permit> {
         match &self.fate {
             Fate::Forwarded(permit) => Some(permit),
             Fate::Undecided | Fate::Malformed | Fate::Refused(_) | Fate::Served(..) => None,
         }
+    }
+
+    /// It is let through.
+    pub(super) fn admit(&mut self, permit: Arc<Permit>) {
+        self.admission.admit(&permit);
+        self.fate = Fate::Forwarded(permit);
     }
 
     /// One more connection to the upstream; what was kept of the body is sent over it anew.
@@ -174,13 +193,20 @@ impl Exchange {
     }
 
     /// The head of the upstream's answer is here; only the first counts.
-    pub(super) fn answered(&mut self, now: Instant) {
+    pub(super) fn answered(&mut self, status: StatusCode, now: Instant) {
+        self.admission.answered();
+        self.status = Some(status);
         if let Some(timer) = &self.timer {
             timer.response();
         }
         if let (Some(forwarded), None) = (self.forwarded, self.upstream) {
             self.upstream = Some(now.saturating_duration_since(forwarded));
         }
+    }
+
+    /// Counts what passes of the answer's body.
+    pub(super) fn sends(&mut self, bytes: usize) {
+        self.sent = self.sent.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
     /// Counts and logs it.
@@ -251,6 +277,10 @@ impl Exchange {
                 match self.failure {
                     // What was forwarded has come to its end, though not to the one that was wanted.
                     None | Some(Reason::TunnelTimeout) => record.decision = Decided::Forward,
+                    // It was let through, and lasted for as long as it might.
+                    Some(_) if self.admission.ended().is_some() => {
+                        record.decision = Decided::Forward;
+                    }
                     Some(Reason::ContentTooLarge | Reason::RequestTimeout) => {
                         record.decision = Decided::Refuse;
                     }
@@ -263,5 +293,17 @@ impl Exchange {
                 record.cached = permit.cached();
             }
         }
+    }
+}
+
+impl Drop for Exchange {
+    /// Nobody else reports an exchange that was ended together with its handling.
+    fn drop(&mut self) {
+        let Some(reason) = self.admission.ended().filter(|_| !self.reported) else { return };
+        self.failure = Some(reason);
+        let gateway = Arc::clone(&self.gateway);
+        let method = self.permit().map_or_else(String::new, |permit| permit.method().to_string());
+        let status = self.status.map_or(0, |status| status.as_u16());
+        self.report(gateway.shared(), &method, (status, self.sent));
     }
 }

@@ -98,7 +98,7 @@ impl EdgeProxy {
             }
             Decision::Forward(permit) => {
                 exchange.gateway.remember(&permit, now);
-                exchange.fate = Fate::Forwarded(permit);
+                exchange.admit(Arc::from(permit));
                 Verdict::Forward
             }
         })
@@ -143,16 +143,18 @@ impl EdgeProxy {
         respond::write(session, &answer).await
     }
 
-    /// A tunnel ends with the token that opened it.
-    fn check_tunnel(&self, session: &Session, exchange: &Exchange) -> Result<()> {
+    /// A tunnel is asked with every byte as well: what it carries can be a command.
+    fn check_tunnel(&self, session: &Session, exchange: &mut Exchange) -> Result<()> {
         let Some(permit) = exchange.permit().filter(|_| session.was_upgraded()) else {
             return Ok(());
         };
         // The snapshot in force, not the one that let it in: its user may be gone since.
-        if self.live.current().still_holds(permit, self.shared.clock.now()) {
+        let Err(reason) = self.live.current().still_holds(permit, self.shared.clock.now()) else {
             return Ok(());
-        }
-        let why = "the token has ended";
+        };
+        exchange.admission.end(reason);
+        exchange.failure = Some(reason);
+        let why = "what opened the tunnel does not hold any more";
         Err(Error::explain(ErrorType::ConnectionClosed, why).into_down())
     }
 }
@@ -293,6 +295,9 @@ impl ProxyHttp for EdgeProxy {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
+        if end_of_stream {
+            exchange.admission.requested();
+        }
         self.check_tunnel(session, exchange)
     }
 
@@ -305,7 +310,7 @@ impl ProxyHttp for EdgeProxy {
         if upstream::is_interim(response.status) {
             exchange.interim_answer();
         } else {
-            exchange.answered(self.shared.clock.instant());
+            exchange.answered(response.status, self.shared.clock.instant());
         }
         upstream::check_response(response, session.is_upgrade_req(), exchange.interim_answers)?;
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(busy)) = (response.status, &exchange.busy) {
@@ -334,12 +339,14 @@ impl ProxyHttp for EdgeProxy {
     fn response_body_filter(
         &self,
         session: &mut Session,
-        _: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         _: bool,
         exchange: &mut Exchange,
     ) -> Result<Option<Duration>> {
         exchange.upstream_progress();
-        self.check_tunnel(session, exchange).map(|()| None)
+        exchange.sends(body.as_ref().map_or(0, Bytes::len));
+        self.check_tunnel(session, exchange)?;
+        Ok(None)
     }
 
     async fn fail_to_proxy(
@@ -384,6 +391,7 @@ impl ProxyHttp for EdgeProxy {
         let method = exchange.method.as_deref();
         let method = method.unwrap_or_else(|| session.req_header().method.as_str());
         exchange.report(&self.shared, method, (status, bytes));
+        exchange.reported = true;
     }
 
     /// Pingora's lines hold the query, and any client could flood them; ours is in `fail_to_proxy`.

@@ -16,6 +16,7 @@ mod inherited;
 mod listener;
 mod open_sockets;
 mod proxy_protocol;
+mod recheck;
 mod respond;
 mod sensitive;
 mod timed_session;

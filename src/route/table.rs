@@ -39,6 +39,8 @@ pub struct Route {
     pub body_limit: Option<u64>,
     /// Whether its application sees bearer tokens; where it does not say, the whole configuration does.
     pub forward_authorization: Option<bool>,
+    /// Whether what was let through by a token ends at the token's `exp`, however long it would last.
+    pub end_at_token_expiry: bool,
 }
 
 /// What the table has for a request.
@@ -234,6 +236,7 @@ pub(crate) mod tests {
             upstream: Arc::new(Upstream::new("app", vec![], timeouts, PathAllowances::default())),
             body_limit: None,
             forward_authorization: None,
+            end_at_token_expiry: true,
         }
     }
 

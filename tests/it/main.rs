@@ -155,6 +155,9 @@ mod silences;
 // Tunnels.
 #[cfg(feature = "proxy")]
 mod websocket;
+// Exchanges that outlive what let them pass.
+#[cfg(feature = "proxy")]
+mod outlived;
 // Clients that people use.
 #[cfg(feature = "proxy")]
 mod clients;

@@ -167,6 +167,12 @@ fn route(
     });
     let (id, host, path, methods) = (id?, host?, path?, methods?);
     let (believed, certificate) = (Believed::default(), None);
+    // One that is not looked at cannot end anything either.
+    if raw.end_at_token_expiry.is_some() && rule == AccessRule::Public {
+        let message = "no token is looked at on a route with `auth: public`";
+        compiler.document.error(&place.key("end_at_token_expiry"), message);
+    }
+    let end_at_token_expiry = raw.end_at_token_expiry.unwrap_or(true);
     let route = Route {
         id,
         host,
@@ -178,6 +184,7 @@ fn route(
         upstream,
         body_limit,
         forward_authorization: raw.forward_authorization,
+        end_at_token_expiry,
     };
     Some(Candidate { place: place.clone(), route, complete })
 }

@@ -4,6 +4,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 use super::*;
 use crate::access::certificate::ClientCertificate;
+use crate::reason::Reason;
 use crate::route::certificate::CertificateName;
 
 const ASKING: &str = r"
@@ -72,9 +73,10 @@ fn a_certificate_counts_through_its_last_second_on_a_connection_that_goes_on() {
     let later = NOW.plus(Duration::from_secs(1));
     assert_eq!(ask(later).outcome("/public"), "403 client_certificate");
     assert_eq!(ask(later).outcome("/free"), "free");
-    assert!(gateway.still_holds(&tunnel, NOW) && !gateway.still_holds(&tunnel, later));
+    assert_eq!(gateway.still_holds(&tunnel, NOW), Ok(()));
+    assert_eq!(gateway.still_holds(&tunnel, later), Err(Reason::ClientCertificate));
     let Decision::Forward(free) = ask(NOW).decide(b"/free") else { panic!("refused") };
-    assert!(gateway.still_holds(&free, later), "it was let in without");
+    assert_eq!(gateway.still_holds(&free, later), Ok(()), "it was let in without");
 }
 
 #[test]

@@ -253,6 +253,16 @@ impl H2 {
         receive(response).await
     }
 
+    /// Begins a request, and leaves its body and its answer to the caller.
+    pub(crate) async fn begin(
+        &mut self,
+        request: http::Request<()>,
+        bodiless: bool,
+    ) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+        let mut sender = within(self.sender.clone().ready()).await.unwrap();
+        sender.send_request(request, bodiless).unwrap()
+    }
+
     /// Sends a request with its body in just these DATA frames, of which the last ends the stream.
     pub(crate) async fn ask_in_frames(
         &mut self,

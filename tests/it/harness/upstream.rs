@@ -13,6 +13,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::within;
 
+/// A chunk with an event.
+const EVENT: &str = "b\r\ndata: one\n\n\r\n";
+
 /// What the application does with a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Behaviour {
@@ -40,6 +43,8 @@ pub(crate) enum Behaviour {
     Holds,
     /// Answers with a body of so many bytes, as fast as they are taken.
     Pours(usize),
+    /// Answers with an event stream: one event at once, another once it is told to, and no end.
+    Streams,
 }
 
 /// One request as it arrived.
@@ -245,6 +250,10 @@ async fn converse(mut stream: impl Stream, connection: usize, behaviour: Behavio
             }
             Behaviour::Says(answer) | Behaviour::SaysAndCloses(answer) => answer.to_vec(),
             Behaviour::Tunnels => switch(&head),
+            Behaviour::Streams => {
+                let head = "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked";
+                format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{EVENT}").into_bytes()
+            }
             Behaviour::SaysEarly(_) | Behaviour::Closes | Behaviour::IsSilent => Vec::new(),
         };
         log.record(Seen { connection, head, body, complete });
@@ -259,6 +268,14 @@ async fn converse(mut stream: impl Stream, connection: usize, behaviour: Behavio
             }
             _ if stream.write_all(&answer).await.is_err() => return,
             Behaviour::SaysAndCloses(_) | Behaviour::Scripted(_) => return,
+            Behaviour::Streams => {
+                let mut released = log.released.subscribe();
+                if released.wait_for(|released| *released).await.is_err()
+                    || stream.write_all(EVENT.as_bytes()).await.is_err()
+                {
+                    return;
+                }
+            }
             Behaviour::Pours(length) if pour(&mut stream, length, &log).await.is_err() => return,
             _ => {}
         }
