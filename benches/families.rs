@@ -30,6 +30,7 @@ use portcullis::oauth::subject::Subject;
 use portcullis::random::OsRandom;
 use portcullis::secret::Secret;
 use portcullis::state::{Family, FamilyId, Mirror, Place, RefreshToken, Store, TagKey};
+use portcullis::token::Began;
 use portcullis::users::PasswordHash;
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 use tokio::task::JoinSet;
@@ -168,16 +169,17 @@ async fn fill(file: &Path, credential: &Arc<str>) -> Vec<String> {
                 scope: Scope::parse("read").unwrap(),
                 credential: Arc::clone(credential),
                 tag_key,
-                created_at: now,
+                began: Began { number: Some(0), at: now },
                 expires_at: now.plus(Duration::from_secs(14 * 86_400)),
                 idle_until: now.plus(Duration::from_secs(2 * 86_400)),
                 revoked: false,
                 token: token.digest(),
+                read_at: now,
             };
             let store = store.clone();
             beginning.spawn(async move { store.begin(family).await });
         }
-        assert!(beginning.join_all().await.iter().all(Result::is_ok));
+        assert!(beginning.join_all().await.into_iter().all(Result::unwrap));
     }
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
     connection.close().await.unwrap();

@@ -55,13 +55,19 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// Wall time, for `exp`, `nbf`, `iat` and the logs.
     fn now(&self) -> Timestamp;
 
-    /// Wall time with its fraction, for log lines only: no decision may hang on it.
+    /// Wall time with its fraction, for log lines, and to compare this clock with the database's: no decision about a token
+    /// may hang on it.
     fn wall(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(self.now().as_secs())
     }
 
     /// Monotonic time, for durations and deadlines.
     fn instant(&self) -> Instant;
+
+    /// Whether it only plays a clock, and so stands for that of every other machine as well.
+    fn is_simulated(&self) -> bool {
+        false
+    }
 }
 
 /// The machine's own clocks.
@@ -109,6 +115,10 @@ impl Clock for ManualClock {
 
     fn instant(&self) -> Instant {
         SystemClock.instant()
+    }
+
+    fn is_simulated(&self) -> bool {
+        true
     }
 }
 

@@ -51,7 +51,7 @@ reasons! {
     UnknownKey "unknown_key" "the token names no key, or one that its issuer does not have"
     RetiredKey "retired_key" "the token names a key whose `until` is past"
     KeysUnavailable "keys_unavailable" "the keys of the token's outside issuer never came, or came too long ago"
-    Revoked "revoked" "the token was revoked, its user has another password, or its client is gone"
+    Revoked "revoked" "the token was revoked, its user has another password, or its client is gone; or everything of the user was revoked while a login was under way"
     UserDisabled "user_disabled" "the token's user is disabled or no longer exists"
     MissingScope "missing_scope" "the token lacks a scope that the route requires"
     MethodNotAllowed "method_not_allowed" "the path is there, but not for this method"

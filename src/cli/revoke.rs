@@ -16,23 +16,24 @@ use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::Config;
 use crate::grants::LONGEST_ACCESS;
 use crate::oauth::subject::Subject;
-use crate::state::{MARGIN, RefreshToken, Revocation, Store};
+use crate::state::{RefreshToken, Revocation, Store};
 use crate::token::Verifier;
 
 /// What to end. One of them.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct What {
-    /// Everything that was issued to this user (or `client:ID`) up to now, refresh tokens included.
+    /// Everything of this user whose login began before this moment, refresh tokens included. `client:ID` ends what was
+    /// issued to that client, to itself and to users through it.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// The access or refresh token in this file; `-` reads standard input. Never a token on the command line, where every
     /// user of the machine could see it.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Everything that was issued to anybody before this time, such as 2026-11-25T12:00:00Z, or `now`.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    all_before: Option<Timestamp>,
+    /// Everything of anybody whose login began before this time, such as 2026-11-25T12:00:00Z, or `now`.
+    #[arg(long, value_name = "TIME", value_parser = before)]
+    all_before: Option<Before>,
 }
 
 /// End tokens before their time.
@@ -59,16 +60,10 @@ impl Revoke {
             let store = state::open(&config).await?;
             let told = if let Some(name) = user {
                 let subject = Subject::parse(&name)?;
-                let at = now.plus(MARGIN);
-                store.revoke(Revocation::Subject { subject, at }).await?;
+                store.revoke(Revocation::Subject { subject }).await?;
                 format!("everything of {name} that was issued up to now is revoked")
             } else if let Some(before) = all_before {
-                if before > now {
-                    bail!("{before} is in the future; whatever is issued until then would be born dead");
-                }
-                let at = before.minus(Duration::from_secs(1));
-                store.revoke(Revocation::All { at }).await?;
-                format!("everything that was issued before {before} is revoked")
+                all(&store, before).await?
             } else if let Some(file) = token_file {
                 one(&config, &store, &text(&file)?, now).await?
             } else {
@@ -80,13 +75,27 @@ impl Revoke {
     }
 }
 
+/// Revokes everything of a certain age.
+async fn all(store: &Store, before: Before) -> anyhow::Result<String> {
+    let Before::Time(before) = before else {
+        store.revoke(Revocation::All).await?;
+        return Ok("everything that was issued up to now is revoked".to_owned());
+    };
+    if before > store.began().await?.at {
+        bail!("{before} is in the future; whatever is issued until then would be born dead");
+    }
+    let at = before.minus(Duration::from_secs(1));
+    store.revoke(Revocation::AllUntil { at }).await?;
+    Ok(format!("everything of logins before {before} is revoked"))
+}
+
 /// Revokes one token of ours.
 async fn one(config: &Config, store: &Store, text: &str, now: Timestamp) -> anyhow::Result<String> {
     if let Some(token) = RefreshToken::parse(text) {
         let family = store.family(token.family()).await?;
         let family = family.filter(|family| token.is_genuine(&family.tag_key));
         let family = family.context("this refresh token is not known here")?;
-        store.end_family(&family, now.plus(LONGEST_ACCESS), now).await?;
+        store.end_family(&family, LONGEST_ACCESS).await?;
         return Ok(format!("the login of {} with this refresh token is revoked", family.subject));
     }
     let tokens = &config.tokens;
@@ -100,7 +109,7 @@ async fn one(config: &Config, store: &Store, text: &str, now: Timestamp) -> anyh
     let revocation = Revocation::Token {
         id: id.to_string(),
         subject: token.subject().clone(),
-        until: token.expires_at().plus(Duration::from_secs(120)),
+        until: token.expires_at().plus(Duration::from_secs(240)),
     };
     store.revoke(revocation).await?;
     Ok(format!("the access token {} of {} is revoked", id, token.subject()))
@@ -116,11 +125,20 @@ fn text(file: &PathBuf) -> anyhow::Result<String> {
     Ok(text.trim().to_owned())
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+/// Up to when everything is revoked.
+#[derive(Debug, Clone, Copy)]
+enum Before {
+    /// This moment, whatever clocks say.
+    Now,
+    /// A time by the store's clock.
+    Time(Timestamp),
+}
+
+fn before(text: &str) -> Result<Before, String> {
     if text == "now" {
-        return Ok(SystemClock.now());
+        return Ok(Before::Now);
     }
     let time = humantime::parse_rfc3339(text).map_err(|error| error.to_string())?;
     let since = time.duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
-    Ok(Timestamp::from_secs(since.as_secs()))
+    Ok(Before::Time(Timestamp::from_secs(since.as_secs())))
 }

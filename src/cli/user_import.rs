@@ -12,7 +12,6 @@ use clap::{Args, ValueEnum};
 use tokio::task::JoinSet;
 
 use crate::cli::output::{errln, outln};
-use crate::clock::{Clock as _, SystemClock};
 use crate::oauth::scope::Scope;
 use crate::state::{Store, UserChange};
 use crate::users::import::{self, ImportedUser, MAX_IMPORT_BYTES};
@@ -106,7 +105,7 @@ async fn add(
         let (user, store) = (user.clone(), store.clone());
         let change = UserChange::Add { password: user.hash.clone(), scope: scope.clone() };
         writes.spawn(async move {
-            let is_new = store.change_user(&user.name, change, SystemClock.now()).await?;
+            let is_new = store.change_user(&user.name, change).await?;
             anyhow::Ok((user, is_new))
         });
     }

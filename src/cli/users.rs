@@ -12,7 +12,6 @@ use crate::cli::check::Format;
 use crate::cli::output::{errln, outln};
 use crate::cli::user_import::{self, Import};
 use crate::cli::{INVALID, password, print_problems, read, state};
-use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Config};
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
@@ -203,7 +202,7 @@ async fn present(store: &Store, name: &Subject) -> anyhow::Result<StoredUser> {
 }
 
 async fn change(store: &Store, name: &Subject, change: UserChange) -> Result<bool, StoreError> {
-    store.change_user(name, change, SystemClock.now()).await
+    store.change_user(name, change).await
 }
 
 /// Changes somebody who must be there.

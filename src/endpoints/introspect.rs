@@ -9,7 +9,6 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::clock::Timestamp;
 use crate::endpoints::client_request::{self, RequestFault, error, no_state};
 use crate::endpoints::{EndpointRequest, Outcome, Served, wrong_method};
 use crate::grants::{Client, ClientError, ClientSecret, GrantServices};
@@ -34,13 +33,12 @@ pub async fn serve(
     audience: &str,
     examine: impl Fn(&str) -> Option<Examined>,
     request: &EndpointRequest,
-    now: Timestamp,
 ) -> Served {
     if request.method != Method::POST {
         return wrong_method("POST");
     }
     let mut outcome = Outcome::default();
-    let answer = match introspect(services, audience, examine, request, now, &mut outcome).await {
+    let answer = match introspect(services, audience, examine, request, &mut outcome).await {
         Ok(body) => Answer::json(StatusCode::OK, &body),
         Err(failure) => {
             outcome.refused = Some(failure.reason());
@@ -55,7 +53,6 @@ async fn introspect(
     audience: &str,
     examine: impl Fn(&str) -> Option<Examined>,
     request: &EndpointRequest,
-    now: Timestamp,
     outcome: &mut Outcome,
 ) -> Result<Value, Failure> {
     let form = client_request::form(request)?;
@@ -70,7 +67,7 @@ async fn introspect(
     }
     let text = form.value("token").ok_or(Failure::NoToken)?;
     let found = match (RefreshToken::parse(text), services.state) {
-        (Some(token), Some(state)) => refresh_token(&token, client, services, state, now).await?,
+        (Some(token), Some(state)) => refresh_token(&token, client, services, state).await?,
         (Some(_), None) => None,
         (None, _) => examine(text).and_then(|examined| access_token(&examined, client, audience)),
     };
@@ -110,21 +107,19 @@ async fn refresh_token(
     client: &Client,
     services: &GrantServices<'_>,
     state: &State,
-    now: Timestamp,
 ) -> Result<Option<Value>, Failure> {
     let unavailable = |error| {
         tracing::warn!(%error, "a token could not be introspected");
         Failure::NoState
     };
     let family = state.store().family(token.family()).await.map_err(unavailable)?;
-    let up_to = family.as_ref().and_then(|f| state.mirror().revoked_up_to(&f.subject));
     let good = family.filter(|family| {
         (family.client_id == client.id || client.introspect)
             && token.is_genuine(&family.tag_key)
             && family.token == token.digest()
             && !family.revoked
-            && !family.is_over(now)
-            && up_to.is_none_or(|at| family.created_at > at)
+            && !family.is_over()
+            && !state.mirror().is_overtaken(family)
     });
     let Some(family) = good else { return Ok(None) };
     let account = services.accounts.find(family.subject.as_str()).await.map_err(unavailable)?;
@@ -137,7 +132,7 @@ async fn refresh_token(
         "username": family.subject.as_str(),
         "client_id": family.client_id.as_str(),
         "exp": family.expires_at.min(family.idle_until).as_secs(),
-        "iat": family.created_at.as_secs(),
+        "iat": family.began.at.as_secs(),
     });
     if let (false, Some(members)) = (family.scope.is_empty(), body.as_object_mut()) {
         members.insert("scope".to_owned(), family.scope.to_string().into());

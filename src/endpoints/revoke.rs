@@ -17,8 +17,9 @@ use crate::reason::Reason;
 use crate::state::{RefreshToken, Revocation, State, StoreError};
 use crate::token::{VerifiedToken, VerifyError};
 
-/// The longest that clocks may differ: a revoked token is remembered for as long as any node might still take it.
-const MAX_LEEWAY: std::time::Duration = std::time::Duration::from_secs(120);
+/// The longest leeway, and as much again for clocks that differ: a revoked token is remembered for as long as any node might
+/// still take it.
+const MAX_LEEWAY: std::time::Duration = std::time::Duration::from_secs(240);
 
 /// Answers one revocation request.
 pub async fn serve(
@@ -56,7 +57,7 @@ async fn revoke(
     // `token_type_hint` is only a hint (section 2.1): the two kinds cannot be taken for each other.
     let text = form.value("token").ok_or(Failure::NoToken)?;
     if let Some(token) = RefreshToken::parse(text) {
-        return end_family(&token, client, state, now, outcome).await;
+        return end_family(&token, client, state, outcome).await;
     }
     // Section 2.2.1: 200 would say that it is dead, and it may live on here for as long as its issuer lets it.
     if issuers.is_from_outside(text) {
@@ -75,7 +76,6 @@ async fn end_family(
     token: &RefreshToken,
     client: &Client,
     state: &State,
-    now: Timestamp,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
     let Some(family) = state.store().family(token.family()).await? else { return Ok(()) };
@@ -86,7 +86,7 @@ async fn end_family(
         return Err(Failure::OtherClient);
     }
     outcome.subject = Some(family.subject.clone());
-    state.store().end_family(&family, now.plus(LONGEST_ACCESS), now).await?;
+    state.store().end_family(&family, LONGEST_ACCESS).await?;
     Ok(())
 }
 

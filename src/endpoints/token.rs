@@ -65,11 +65,11 @@ async fn exchange(
     let grant = match GrantType::parse(name).ok_or(Failure::GrantType)? {
         GrantType::Password => {
             let request = PasswordRequest::parse(&form)?;
-            grants::log_in(request, client, services, now).await?
+            grants::log_in(request, client, services).await?
         }
         GrantType::RefreshToken => {
             let request = RefreshRequest::parse(&form)?;
-            let refreshed = grants::refresh(&request, client, services, now).await;
+            let refreshed = grants::refresh(&request, client, services).await;
             outcome.refresh = refresh_outcome(&refreshed);
             refreshed?.0
         }
@@ -79,10 +79,13 @@ async fn exchange(
     };
     outcome.subject = Some(grant.subject().clone());
     let pair = grants::issue(&grant, services, now).await.map_err(|error| {
+        if let GrantIssueError::Overtaken = error {
+            return Failure::Overtaken;
+        }
         tracing::error!(%error, "no token could be issued");
         match error {
             GrantIssueError::Store(_) => Failure::NoState,
-            GrantIssueError::Token(_) | GrantIssueError::Random(_) => Failure::Internal,
+            _ => Failure::Internal,
         }
     })?;
     Ok((pair, grant.scope().clone()))
@@ -127,6 +130,7 @@ enum Failure {
     Password(PasswordError),
     Refresh(RefreshError),
     NoState,
+    Overtaken,
     ClientCredentials(ClientCredentialsError),
     Internal,
 }
@@ -184,6 +188,7 @@ impl Failure {
             Self::NoState
             | Self::Password(PasswordError::Unavailable)
             | Self::Refresh(RefreshError::Unavailable) => Reason::StateUnavailable,
+            Self::Overtaken => Reason::Revoked,
             Self::Internal | Self::Refresh(RefreshError::Random(_)) => Reason::InternalError,
         }
     }
@@ -229,6 +234,9 @@ impl Failure {
                 | RefreshError::Reused
                 | RefreshError::UserChanged,
             ) => error(bad, Code::InvalidGrant, "the refresh token is not valid"),
+            Self::Overtaken => {
+                error(bad, Code::InvalidGrant, "everything of the user was revoked meanwhile")
+            }
             Self::NoState
             | Self::Password(PasswordError::Unavailable)
             | Self::Refresh(RefreshError::Unavailable) => no_state(),

@@ -276,7 +276,7 @@ impl Gateway {
             Endpoint::Introspect => {
                 let examine = |text: &str| self.examined(text, now).ok();
                 let services = self.services(request, now);
-                introspect::serve(&services, &self.audience, examine, request, now).await
+                introspect::serve(&services, &self.audience, examine, request).await
             }
             Endpoint::Userinfo => match userinfo::refuses(&request.method) {
                 Some(refused) => refused,

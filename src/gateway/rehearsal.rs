@@ -116,7 +116,7 @@ impl Rehearsal {
             scope: &scope,
             family: None,
             credential: Some(&credential),
-            after: None,
+            began: None,
         };
         let issued = self.gateway.issuer.issue(&content, shared.clock.now(), &*shared.random);
         issued.map(|issued| Some(issued.token)).map_err(|e| SceneError::Token(e.to_string()))

@@ -124,7 +124,7 @@ fn token(gateway: &Gateway, user: &str, scope: &str) -> String {
         scope: &Scope::parse(scope).unwrap(),
         family: None,
         credential: held.map(|held| &*held.credential),
-        after: None,
+        began: None,
     };
     gateway.issuer.issue(&content, NOW, &OsRandom).unwrap().token
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::clock::Timestamp;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::random::Random;
@@ -126,13 +125,7 @@ impl<'a> Accounts<'a> {
     ///
     /// That happens beside the answer, which neither waits for it nor shows whether it was done. It stands in the same bounded
     /// queue as logins. If it fails, the next login tries again; if the password was changed meanwhile, that stands.
-    pub(super) fn upgrade(
-        &self,
-        account: &Account,
-        password: Secret,
-        hashes: &HashPool,
-        now: Timestamp,
-    ) {
+    pub(super) fn upgrade(&self, account: &Account, password: Secret, hashes: &HashPool) {
         let (Some(Database { state, random, .. }), Some(row)) = (self.database, &account.row)
         else {
             return;
@@ -141,7 +134,7 @@ impl<'a> Accounts<'a> {
         let (name, from) = (row.name.clone(), row.password.clone());
         let stronger = async move |name: &Subject| -> Result<bool, UpgradeError> {
             let to = hashes.create(password, random).await?;
-            Ok(store.change_user(name, UserChange::Upgrade { from, to }, now).await?)
+            Ok(store.change_user(name, UserChange::Upgrade { from, to }).await?)
         };
         tokio::spawn(async move {
             match stronger(&name).await {

@@ -57,6 +57,7 @@ impl ClientCredentialsRequest {
             client_id: client.id.clone(),
             scope,
             credential: None,
+            began: None,
             // RFC 6749 section 4.4.3: no refresh token.
             lineage: Lineage::Single,
         })

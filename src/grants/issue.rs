@@ -1,7 +1,6 @@
 //! What was granted, and the one step that makes tokens of it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::grants::services::GrantServices;
@@ -10,7 +9,7 @@ use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::random::RandomError;
 use crate::state::{Family, FamilyId, RefreshToken, State, StoreError, TagKey};
-use crate::token::{AccessToken, Content, IssueError};
+use crate::token::{AccessToken, Began, Content, IssueError};
 
 /// What may be issued. Only a grant's flow can make one.
 #[derive(Debug)]
@@ -20,6 +19,8 @@ pub struct Grant {
     pub(super) scope: Scope,
     /// The version of the user's credential; machine clients have none.
     pub(super) credential: Option<Arc<str>>,
+    /// When the login began, where there is a state store; `None` for a client, whose every token is a beginning.
+    pub(super) began: Option<Began>,
     pub(super) lineage: Lineage,
 }
 
@@ -57,7 +58,8 @@ impl Grant {
     }
 }
 
-/// Makes tokens of a grant. A family that begins is durable before this returns.
+/// Makes tokens of a grant. A family that begins is durable before this returns. All of it is dated by when the login began:
+/// what was revoked since then ends it, however late it is issued.
 ///
 /// # Errors
 /// [`GrantIssueError`].
@@ -66,14 +68,17 @@ pub async fn issue(
     services: &GrantServices<'_>,
     now: Timestamp,
 ) -> Result<TokenPair, GrantIssueError> {
-    // What was revoked up to a point of time is not what is issued now.
-    let after = services.state.and_then(|state| state.mirror().revoked_up_to(&grant.subject));
-    let refresh = match (&grant.lineage, services.state) {
-        (Lineage::GoesOn(token), _) => Some(token.clone()),
-        (Lineage::Begins, Some(state)) => Some(
-            begin(grant, services, state, after.map_or(now, |at| now.max(at.plus(SECOND)))).await?,
-        ),
-        (Lineage::Begins, None) | (Lineage::Single, _) => None,
+    let began = match (grant.began, services.state) {
+        (Some(began), _) => Some(began),
+        (None, Some(state)) => Some(state.store().began().await?),
+        (None, None) => None,
+    };
+    let refresh = match (&grant.lineage, services.state, began) {
+        (Lineage::GoesOn(token), _, _) => Some(token.clone()),
+        (Lineage::Begins, Some(state), Some(began)) => {
+            Some(begin(grant, services, state, began).await?)
+        }
+        (Lineage::Begins, _, _) | (Lineage::Single, _, _) => None,
     };
     let content = Content {
         subject: &grant.subject,
@@ -81,19 +86,17 @@ pub async fn issue(
         scope: &grant.scope,
         family: refresh.as_ref().map(|token| &**token.family().as_str()),
         credential: grant.credential.as_deref(),
-        after,
+        began,
     };
     let access = services.issuer.issue(&content, now, services.random)?;
     Ok(TokenPair { access, refresh })
 }
 
-const SECOND: Duration = Duration::from_secs(1);
-
 async fn begin(
     grant: &Grant,
     services: &GrantServices<'_>,
     state: &State,
-    now: Timestamp,
+    began: Began,
 ) -> Result<RefreshToken, GrantIssueError> {
     let (id, tag_key) = (FamilyId::new(services.random)?, TagKey::new(services.random)?);
     let token = RefreshToken::first(&id, &tag_key, services.random)?;
@@ -104,14 +107,17 @@ async fn begin(
         scope: grant.scope.clone(),
         credential: grant.credential.clone().unwrap_or_default(),
         tag_key,
-        created_at: now,
-        expires_at: now.plus(services.refresh.lifetime),
-        idle_until: now.plus(services.refresh.idle),
+        began,
+        expires_at: began.at.plus(services.refresh.lifetime),
+        idle_until: began.at.plus(services.refresh.idle),
         revoked: false,
         token: token.digest(),
+        read_at: began.at,
     };
-    state.store().begin(family).await?;
-    Ok(token)
+    match state.store().begin(family).await? {
+        true => Ok(token),
+        false => Err(GrantIssueError::Overtaken),
+    }
 }
 
 /// Why nothing could be issued for a grant.
@@ -126,4 +132,7 @@ pub enum GrantIssueError {
     /// The family could not be made durable.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Everything of the user was revoked while the password was checked.
+    #[error("everything of the user was revoked since the login began")]
+    Overtaken,
 }

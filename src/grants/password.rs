@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use crate::clock::Timestamp;
 use crate::grants::client::{Client, GrantType};
 use crate::grants::issue::{Grant, Lineage};
 use crate::grants::services::GrantServices;
@@ -54,7 +53,6 @@ pub async fn log_in(
     request: PasswordRequest,
     client: &Client,
     services: &GrantServices<'_>,
-    now: Timestamp,
 ) -> Result<Grant, PasswordError> {
     let GrantServices { accounts, catalogue, hashes, .. } = services;
     if !client.grants.contains(&GrantType::Password) {
@@ -65,6 +63,11 @@ pub async fn log_in(
         return Err(PasswordError::Scope);
     }
     let attempt = services.visitor.check(Account::user(&request.username))?;
+    // Before anything that a revocation could overtake.
+    let began = match services.state {
+        Some(state) => Some(state.store().began().await.map_err(unavailable)?),
+        None => None,
+    };
     let account = accounts.find(&request.username).await.map_err(unavailable)?;
     let known = account.as_ref().map(|account| Arc::clone(&account.password));
     let hash = known.unwrap_or_else(|| accounts.dummy());
@@ -78,7 +81,7 @@ pub async fn log_in(
     };
     attempt.succeeded()?;
     if let Some(password) = older {
-        accounts.upgrade(&user, password, hashes, now);
+        accounts.upgrade(&user, password, hashes);
     }
     accounts.settled(&user).await;
     let most =
@@ -99,6 +102,7 @@ pub async fn log_in(
         client_id: client.id.clone(),
         scope,
         credential: Some(user.credential),
+        began,
         lineage: if goes_on { Lineage::Begins } else { Lineage::Single },
     })
 }
@@ -212,7 +216,7 @@ mod tests {
                 issuer: &self.issuer,
                 random: &OsRandom,
             };
-            let grant = log_in(request, client, &services, Timestamp::from_secs(0)).await?;
+            let grant = log_in(request, client, &services).await?;
             Ok(format!("{} {}", grant.subject(), grant.scope()))
         }
     }

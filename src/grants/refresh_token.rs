@@ -4,7 +4,6 @@
 //! one durable step spends it. A token that was spent a moment ago gives its successor once more (two tabs, a lost answer); one
 //! that was spent earlier is in two hands, and ends its family.
 
-use crate::clock::Timestamp;
 use crate::grants::client::{Client, GrantType};
 use crate::grants::issue::{Grant, Lineage};
 use crate::grants::services::{GrantServices, LONGEST_ACCESS};
@@ -51,14 +50,13 @@ pub async fn refresh(
     request: &RefreshRequest,
     client: &Client,
     services: &GrantServices<'_>,
-    now: Timestamp,
 ) -> Result<(Grant, Spent), RefreshError> {
     if !client.grants.contains(&GrantType::RefreshToken) {
         return Err(RefreshError::Unauthorized);
     }
     let state = services.state.ok_or(RefreshError::Unavailable)?;
     let presented = request.token.as_ref().ok_or(RefreshError::Invalid)?;
-    let family = find(presented, client, state, now).await?;
+    let family = find(presented, client, state).await?;
     let account = services.accounts.find(family.subject.as_str()).await.map_err(unavailable)?;
     let account = account.filter(|account| !account.disabled);
     // Another password since then ends what the old one began.
@@ -73,12 +71,14 @@ pub async fn refresh(
     if request.scope.is_some() && scope.is_empty() {
         return Err(RefreshError::Scope);
     }
-    let (successor, spent) = spend(presented, &family, services, state, now).await?;
+    let began = family.began;
+    let (successor, spent) = spend(presented, family, services, state).await?;
     let grant = Grant {
         subject: account.name,
         client_id: client.id.clone(),
         scope,
         credential: Some(account.credential),
+        began: Some(began),
         lineage: Lineage::GoesOn(successor),
     };
     Ok((grant, spent))
@@ -89,7 +89,6 @@ async fn find(
     presented: &RefreshToken,
     client: &Client,
     state: &State,
-    now: Timestamp,
 ) -> Result<Family, RefreshError> {
     let family = state.store().family(presented.family()).await.map_err(unavailable)?;
     let family = family.ok_or(RefreshError::Invalid)?;
@@ -99,8 +98,7 @@ async fn find(
     if family.client_id != client.id {
         return Err(RefreshError::OtherClient);
     }
-    let up_to = state.mirror().revoked_up_to(&family.subject);
-    if family.revoked || family.is_over(now) || up_to.is_some_and(|at| family.created_at <= at) {
+    if family.revoked || family.is_over() || state.mirror().is_overtaken(&family) {
         return Err(RefreshError::Invalid);
     }
     Ok(family)
@@ -108,23 +106,20 @@ async fn find(
 
 async fn spend(
     presented: &RefreshToken,
-    family: &Family,
+    family: Family,
     services: &GrantServices<'_>,
     state: &State,
-    now: Timestamp,
 ) -> Result<(RefreshToken, Spent), RefreshError> {
     let nonce = Nonce::new(services.random)?;
     let successor = presented.successor(&nonce, &family.tag_key).ok_or(RefreshError::Invalid)?;
     let rotation = Rotation {
-        family: family.id.clone(),
-        subject: family.subject.clone(),
+        family: family.clone(),
         presented: presented.digest(),
         successor: successor.digest(),
         nonce,
-        idle_until: now.plus(services.refresh.idle),
+        idle: services.refresh.idle,
         grace: services.refresh.reuse_grace,
-        access_until: now.plus(LONGEST_ACCESS),
-        now,
+        access: LONGEST_ACCESS,
     };
     match state.store().rotate(rotation).await.map_err(unavailable)? {
         Rotated::Fresh => Ok((successor, Spent::Fresh)),

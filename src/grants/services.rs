@@ -45,5 +45,5 @@ pub struct RefreshPolicy {
 }
 
 /// The longest that an access token of a family can live on after the family was revoked: the longest lifetime that a
-/// configuration may give, and the longest leeway.
-pub const LONGEST_ACCESS: Duration = Duration::from_secs(24 * 3600 + 120);
+/// configuration may give, the longest leeway, and as much again for clocks that differ.
+pub const LONGEST_ACCESS: Duration = Duration::from_secs(24 * 3600 + 2 * 120);

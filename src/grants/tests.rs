@@ -109,12 +109,12 @@ impl Stage {
 
     async fn log_in(&self, body: &str) -> Result<Grant, PasswordError> {
         let request = PasswordRequest::parse(&Form::parse(body.as_bytes()).unwrap()).unwrap();
-        log_in(request, &client(), &self.services(), now()).await
+        log_in(request, &client(), &self.services()).await
     }
 
     async fn change(&self, name: &str, change: UserChange) {
         let name = Subject::user(name).unwrap();
-        assert!(self.state.store().change_user(&name, change, now()).await.unwrap());
+        assert!(self.state.store().change_user(&name, change).await.unwrap());
     }
 
     async fn add(&self, name: &str, password: &str) -> StoredUser {
@@ -237,7 +237,7 @@ async fn a_login_that_the_change_of_its_password_overtook_gets_tokens_that_are_d
         let pair = issue(&grant, &stage.services(), now()).await.unwrap();
         let body = format!("refresh_token={}", pair.refresh.unwrap().expose());
         let request = RefreshRequest::parse(&Form::parse(body.as_bytes()).unwrap()).unwrap();
-        let refreshed = refresh(&request, &client(), &stage.services(), now()).await;
+        let refreshed = refresh(&request, &client(), &stage.services()).await;
         assert!(matches!(refreshed, Err(RefreshError::UserChanged)));
     }
 }

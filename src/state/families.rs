@@ -8,15 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
+use super::order::{self, Origin};
 pub(super) use super::refresh_token::FamilyId;
 use super::refresh_token::{Nonce, TagKey};
-use super::revocations::{self, Revocation, from_sql, to_sql};
+use super::revocations::{self, Entry, Revocation, from_sql, to_sql};
+use super::time::{StoreTime, seconds};
 use crate::clock::Timestamp;
 use crate::oauth::client::ClientId;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
+use crate::token::Began;
 
 /// A family as it stands in the store.
 #[derive(Debug, Clone)]
@@ -33,9 +36,9 @@ pub struct Family {
     pub credential: Arc<str>,
     /// What its tokens' tags are made with.
     pub tag_key: TagKey,
-    /// When the login was.
-    pub created_at: Timestamp,
-    /// When it ends, however much it is used.
+    /// When the login began.
+    pub began: Began,
+    /// When it ends, however much it is used. This and all other times are by the store's clock.
     pub expires_at: Timestamp,
     /// When it ends unless it is used.
     pub idle_until: Timestamp,
@@ -43,13 +46,19 @@ pub struct Family {
     pub revoked: bool,
     /// The digest of the token that is good now.
     pub token: String,
+    /// When it was read, by the store's clock.
+    pub read_at: Timestamp,
 }
 
 impl Family {
-    /// Whether its time is over.
+    /// Whether its time was over when it was read.
     #[must_use]
-    pub fn is_over(&self, now: Timestamp) -> bool {
-        now >= self.expires_at.min(self.idle_until)
+    pub fn is_over(&self) -> bool {
+        self.read_at >= self.expires_at.min(self.idle_until)
+    }
+
+    pub(super) const fn origin(&self) -> Origin<'_> {
+        Origin::own(&self.subject, &self.client_id, self.began)
     }
 }
 
@@ -63,24 +72,20 @@ pub struct NewFamily {
 /// One use of a refresh token. All checks that do not spend it were made before.
 #[derive(Debug, Clone)]
 pub struct Rotation {
-    /// The family.
-    pub family: FamilyId,
-    /// For whom it speaks.
-    pub subject: Subject,
+    /// The family, as it was read before.
+    pub family: Family,
     /// The digest of the token that was presented, which is genuine.
     pub presented: String,
     /// The digest of its successor.
     pub successor: String,
     /// The nonce that makes the one of the other.
     pub nonce: Nonce,
-    /// When it ends unless it is used again.
-    pub idle_until: Timestamp,
+    /// After how long it ends unless it is used again.
+    pub idle: Duration,
     /// For how long the same token gives the same successor once more, as long as that one was not used.
     pub grace: Duration,
     /// How long the access tokens of the family may live, if it has to be revoked.
-    pub access_until: Timestamp,
-    /// The time.
-    pub now: Timestamp,
+    pub access: Duration,
 }
 
 /// What came of it.
@@ -96,14 +101,18 @@ pub enum Rotated {
     Gone,
 }
 
+/// Makes a family, unless everything of its user was revoked since the login began: then it is `false`.
 pub(super) async fn begin(
     connection: &mut AnyConnection,
     new: &NewFamily,
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     let family = &new.family;
+    if order::is_overtaken(&mut *connection, &family.origin()).await? {
+        return Ok(false);
+    }
     let insert = "INSERT INTO families (id, subject, client_id, scope, credential, tag_key, token, \
-                  created_at, expires_at, idle_until, ends_at) \
-                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+                  created_at, expires_at, idle_until, ends_at, seq) \
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     sqlx::query(insert)
         .bind(&**family.id.as_str())
         .bind(family.subject.as_str())
@@ -112,26 +121,32 @@ pub(super) async fn begin(
         .bind(&*family.credential)
         .bind(family.tag_key.to_text())
         .bind(family.token.as_str())
-        .bind(to_sql(family.created_at))
+        .bind(to_sql(family.began.at))
         .bind(to_sql(family.expires_at))
         .bind(to_sql(family.idle_until))
         .bind(to_sql(family.expires_at.min(family.idle_until)))
+        .bind(family.began.number)
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(true)
 }
 
 pub(super) async fn find(
     connection: &mut AnyConnection,
     id: &FamilyId,
+    clock: &StoreTime,
 ) -> Result<Option<Family>, sqlx::Error> {
-    let select = "SELECT id, subject, client_id, scope, credential, tag_key, token, created_at, \
-                  expires_at, idle_until, revoked_at FROM families WHERE id = $1";
-    let row = sqlx::query(select).bind(&**id.as_str()).fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
+    let now = clock.column();
+    let select = format!(
+        "SELECT id, subject, client_id, scope, credential, tag_key, token, created_at, expires_at, \
+         idle_until, revoked_at, seq, {now} FROM families WHERE id = $1"
+    );
+    let select = sqlx::query(AssertSqlSafe(select)).bind(&**id.as_str());
+    let row = select.fetch_optional(connection).await?;
+    row.as_ref().map(|row| read(row, clock)).transpose()
 }
 
-fn read(row: &AnyRow) -> Result<Family, sqlx::Error> {
+fn read(row: &AnyRow, clock: &StoreTime) -> Result<Family, sqlx::Error> {
     let text = |index: usize| row.try_get::<String, _>(index);
     let time = |index: usize| row.try_get(index).map(from_sql);
     let corrupt = |what: &'static str| sqlx::Error::Decode(what.into());
@@ -143,24 +158,31 @@ fn read(row: &AnyRow) -> Result<Family, sqlx::Error> {
         credential: Arc::from(text(4)?),
         tag_key: TagKey::parse(&text(5)?).ok_or_else(|| corrupt("tag key"))?,
         token: text(6)?,
-        created_at: time(7)?,
+        began: Began { number: row.try_get(11)?, at: time(7)? },
         expires_at: time(8)?,
         idle_until: time(9)?,
         revoked: row.try_get::<Option<i64>, _>(10)?.is_some(),
+        read_at: seconds(clock.of_column(row.try_get(12)?)),
     })
 }
 
-/// Spends a token for its successor, or finds out why it cannot be spent. What is revoked thereby is returned.
+/// Spends a token for its successor, or finds out why it cannot be spent, at this time of the store. What is revoked thereby
+/// is returned.
 pub(super) async fn rotate(
     connection: &mut AnyConnection,
     rotation: &Rotation,
-) -> Result<(Rotated, Option<Revocation>), sqlx::Error> {
-    let now = to_sql(rotation.now);
-    let id = &**rotation.family.as_str();
+    at: Timestamp,
+) -> Result<(Rotated, Option<Entry>), sqlx::Error> {
+    let Rotation { family, access, .. } = rotation;
+    if order::is_overtaken(&mut *connection, &family.origin()).await? {
+        return Ok((Rotated::Gone, None));
+    }
+    let now = to_sql(at);
+    let id = &**family.id.as_str();
     let update = "UPDATE families SET token = $1, previous = $2, nonce = $3, rotated_at = $4, \
                   idle_until = $5, ends_at = CASE WHEN expires_at < $6 THEN expires_at ELSE $7 END \
                   WHERE id = $8 AND token = $9 AND revoked_at IS NULL AND ends_at > $10";
-    let idle_until = to_sql(rotation.idle_until);
+    let idle_until = to_sql(at.plus(rotation.idle));
     let spent = sqlx::query(update)
         .bind(rotation.successor.as_str())
         .bind(rotation.presented.as_str())
@@ -195,21 +217,13 @@ pub(super) async fn rotate(
     }
     // The one before the current one: the current one was not used, or it would be the one before by now.
     if previous.as_deref() == Some(rotation.presented.as_str())
-        && rotated_at.is_some_and(|at| rotation.now < from_sql(at).plus(rotation.grace))
+        && rotated_at.is_some_and(|before| at < from_sql(before).plus(rotation.grace))
         && let Some(nonce) = nonce.as_deref().and_then(Nonce::parse)
     {
         return Ok((Rotated::Again(nonce), None));
     }
-    let revocation = revoke(connection, rotation).await?;
-    Ok((Rotated::Reused, revocation))
-}
-
-async fn revoke(
-    connection: &mut AnyConnection,
-    rotation: &Rotation,
-) -> Result<Option<Revocation>, sqlx::Error> {
-    let Rotation { family: id, subject, access_until, now, .. } = rotation;
-    end(connection, id, subject, *access_until, *now).await
+    let ended = end(connection, &family.id, &family.subject, *access, at).await?;
+    Ok((Rotated::Reused, ended))
 }
 
 /// Revokes a family. `None` when it already was, or is not there.
@@ -217,9 +231,9 @@ pub(super) async fn end(
     connection: &mut AnyConnection,
     id: &FamilyId,
     subject: &Subject,
-    access_until: Timestamp,
+    access: Duration,
     now: Timestamp,
-) -> Result<Option<Revocation>, sqlx::Error> {
+) -> Result<Option<Entry>, sqlx::Error> {
     let update = "UPDATE families SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
     let ended = sqlx::query(update)
         .bind(to_sql(now))
@@ -230,9 +244,8 @@ pub(super) async fn end(
         return Ok(None);
     }
     let (id, subject) = (id.clone(), subject.clone());
-    let revocation = Revocation::Family { id, subject, until: access_until };
-    revocations::record(connection, &revocation).await?;
-    Ok(Some(revocation))
+    let revocation = Revocation::Family { id, subject, until: now.plus(access) };
+    revocations::record(connection, &revocation, now).await.map(Some)
 }
 
 /// Deletes up to so many families whose time is over: they can do nothing any more, and are as good as unknown.

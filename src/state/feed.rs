@@ -87,7 +87,7 @@ impl Feed {
         let long_ago = self.mirror.age().is_some_and(|age| age > REFILL);
         match self.last {
             Some(last) if !long_ago => {
-                let newest = self.store.read(revocations::last).await?;
+                let newest = self.store.last().await?.0;
                 if newest < last {
                     tracing::error!("the store is older than it was: was a backup put back?");
                     self.fill().await?;
@@ -104,7 +104,7 @@ impl Feed {
     /// Reads everything. The number is taken first: what is written meanwhile has a higher one, and is read again later.
     async fn fill(&mut self) -> Result<(), StoreError> {
         self.store.prepare().await?;
-        let newest = self.store.read(revocations::last).await?;
+        let newest = self.store.last().await?.0;
         if self.mirror.holds_users() {
             self.read_users().await?;
         }
@@ -130,7 +130,7 @@ impl Feed {
                     let row = self.store.user(name.as_str()).await?;
                     self.mirror.put_user(name, row.as_ref());
                 }
-                self.mirror.note(&entry.revocation);
+                self.mirror.note(entry);
                 last = entry.seq;
             }
             if entries.len() < usize::from(PAGE) {
@@ -162,11 +162,10 @@ impl Feed {
 
     /// Deletes one batch of what is over, and forgets it here with the last one.
     async fn purge(&self) -> Result<Purged, StoreError> {
-        let now = self.clock.now();
-        if self.store.purge(now, PURGE_BATCH).await? >= u64::from(PURGE_BATCH) {
+        if self.store.purge(PURGE_BATCH).await? >= u64::from(PURGE_BATCH) {
             return Ok(Purged::More);
         }
-        self.mirror.sweep(now);
+        self.mirror.sweep(self.clock.now());
         Ok(Purged::All)
     }
 

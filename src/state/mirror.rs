@@ -7,14 +7,17 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::watch;
 
+use super::families::Family;
 use super::held::{Held, HeldUsers};
-use super::revocations::Revocation;
+use super::order::{Everybody, Origin, Point};
+use super::revocations::{Entry, Revocation};
 use super::users::StoredUser;
 use crate::clock::{Clock, Timestamp};
 use crate::oauth::subject::Subject;
@@ -49,9 +52,13 @@ pub struct Mirror {
     /// By id, with the subject and the end.
     tokens: DashMap<Arc<str>, Ended>,
     families: DashMap<Arc<str>, Ended>,
-    subjects: DashMap<Subject, Timestamp>,
-    /// Everything up to this point of time and one second is revoked; 0 when nothing is.
-    all: AtomicU64,
+    /// Up to where everything of a subject is revoked.
+    subjects: DashMap<Subject, Point>,
+    /// Up to where everything that was issued to a client is, by the client's id.
+    clients: DashMap<Arc<str>, Point>,
+    everybody: ArcSwap<Everybody>,
+    /// The highest number of whatever was noted.
+    noted: AtomicI64,
     users: Option<HeldUsers>,
     /// Up to which number the feed was read.
     number: watch::Sender<i64>,
@@ -86,7 +93,9 @@ impl Mirror {
             tokens: DashMap::new(),
             families: DashMap::new(),
             subjects: DashMap::new(),
-            all: AtomicU64::new(0),
+            clients: DashMap::new(),
+            everybody: ArcSwap::default(),
+            noted: AtomicI64::new(0),
             users: users.then(HeldUsers::default),
             number: watch::Sender::default(),
         }
@@ -118,14 +127,26 @@ impl Mirror {
         let family = token.family();
         token.token_id().is_some_and(|id| self.tokens.contains_key(&**id))
             || family.is_some_and(|family| self.families.contains_key(&**family))
-            || self.revoked_up_to(token.subject()).is_some_and(|at| token.issued_at() <= at)
+            || self.ends(&Origin::of(token))
     }
 
-    /// The point of time up to which everything of a subject is revoked.
+    /// Whether everything of a family's user, of its client or of everybody was revoked since its login began.
     #[must_use]
-    pub fn revoked_up_to(&self, subject: &Subject) -> Option<Timestamp> {
-        let all = self.all.load(Ordering::Acquire).checked_sub(1).map(Timestamp::from_secs);
-        all.max(self.subjects.get(subject).map(|at| *at))
+    pub fn is_overtaken(&self, family: &Family) -> bool {
+        self.ends(&family.origin())
+    }
+
+    fn ends(&self, origin: &Origin<'_>) -> bool {
+        let of_client = || self.clients.get(origin.client?.as_str()).map(|point| *point);
+        self.everybody.load().ends(origin)
+            || self.subjects.get(origin.subject).is_some_and(|point| point.is_after(origin))
+            || of_client().is_some_and(|point| point.is_after(origin))
+    }
+
+    /// Whether anything that this subject had was revoked as a whole.
+    #[must_use]
+    pub fn knows_end_of(&self, subject: &Subject) -> bool {
+        self.subjects.contains_key(subject)
     }
 
     /// What a user may have now; `None` for who is unknown or disabled.
@@ -164,22 +185,26 @@ impl Mirror {
     /// How many revocations it holds.
     #[must_use]
     pub fn revocations(&self) -> usize {
-        let all = usize::from(self.all.load(Ordering::Acquire) > 0);
-        self.tokens.len() + self.families.len() + self.subjects.len() + all
+        let Everybody { up_to, until } = **self.everybody.load();
+        let everybody = usize::from(up_to.is_some()) + usize::from(until.is_some());
+        self.tokens.len() + self.families.len() + self.subjects.len() + everybody
     }
 
     /// Notes a revocation. The same one twice, or an older one after a newer, changes nothing.
-    pub(super) fn note(&self, revocation: &Revocation) {
-        match revocation {
+    pub(super) fn note(&self, entry: &Entry) {
+        self.noted.fetch_max(entry.seq, Ordering::AcqRel);
+        let point = Point { number: entry.seq, at: entry.at };
+        match &entry.revocation {
             Revocation::Token { id, subject, until } => {
                 self.put(&self.tokens, id, subject, *until);
             }
             Revocation::Family { id, subject, until } => {
                 self.put(&self.families, id.as_str(), subject, *until);
             }
-            Revocation::Subject { subject, at } => self.raise(subject, *at),
-            Revocation::All { at } => {
-                self.all.fetch_max(at.as_secs().saturating_add(1), Ordering::AcqRel);
+            Revocation::Subject { subject } => self.raise(subject, point),
+            Revocation::All => self.raise_all(Everybody { up_to: Some(point), until: None }),
+            Revocation::AllUntil { at } => {
+                self.raise_all(Everybody { up_to: None, until: Some(*at) });
             }
             // What became of the user is in the user's row, which the feed reads.
             Revocation::User { .. } => {}
@@ -224,8 +249,16 @@ impl Mirror {
         self.families.retain(|_, ended| ended.until > now);
     }
 
-    fn raise(&self, subject: &Subject, at: Timestamp) {
-        self.subjects.entry(subject.clone()).and_modify(|own| *own = (*own).max(at)).or_insert(at);
+    fn raise(&self, subject: &Subject, point: Point) {
+        let raise = |own: &mut Point| *own = own.max(point);
+        if let Some(client) = subject.as_client() {
+            self.clients.entry(Arc::from(client)).and_modify(raise).or_insert(point);
+        }
+        self.subjects.entry(subject.clone()).and_modify(raise).or_insert(point);
+    }
+
+    fn raise_all(&self, more: Everybody) {
+        self.everybody.rcu(|own| own.and(more));
     }
 
     fn put(&self, map: &DashMap<Arc<str>, Ended>, id: &str, subject: &Subject, until: Timestamp) {
@@ -235,19 +268,25 @@ impl Mirror {
         }
         let now = self.clock.now();
         map.retain(|_, ended| ended.until > now);
+        // Whatever is noted by now ends logins that began before this.
+        let point = || Point { number: self.noted.load(Ordering::Acquire), at: now };
         let mut counts = std::collections::HashMap::<Subject, usize>::new();
         for entry in map.iter() {
             *counts.entry(entry.subject.clone()).or_default() += 1;
         }
         for (subject, _) in counts.into_iter().filter(|(_, count)| *count > self.bounds.of_one) {
             tracing::warn!(%subject, "so much of this subject is revoked that all of it now is");
-            self.raise(&subject, now);
+            self.raise(&subject, point());
             map.retain(|_, ended| ended.subject != subject);
+            // For what was noted between the two.
+            self.raise(&subject, point());
         }
         if map.len() > self.bounds.entries {
             tracing::warn!("so much is revoked that everything issued up to now is");
-            self.all.fetch_max(now.as_secs().saturating_add(1), Ordering::AcqRel);
+            let raise = || self.raise_all(Everybody { up_to: Some(point()), until: None });
+            raise();
             map.clear();
+            raise();
         }
     }
 }
@@ -256,6 +295,8 @@ impl Mirror {
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
+    use crate::oauth::client::ClientId;
+    use crate::token::Began;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -263,9 +304,16 @@ mod tests {
         Subject::parse(name).unwrap()
     }
 
-    fn token(id: usize, name: &str) -> Revocation {
+    fn token(id: usize, name: &str) -> Entry {
         let until = NOW.plus(Duration::from_secs(60));
-        Revocation::Token { id: format!("t{id}"), subject: subject(name), until }
+        let revocation = Revocation::Token { id: format!("t{id}"), subject: subject(name), until };
+        Entry { seq: i64::try_from(id).unwrap() + 1, at: NOW, revocation }
+    }
+
+    /// Whether everything is revoked of a login of this subject that began when so much was recorded.
+    fn ends(mirror: &Mirror, name: &str, number: i64) -> bool {
+        let (subject, client) = (subject(name), ClientId::parse("web").unwrap());
+        mirror.ends(&Origin::own(&subject, &client, Began { number: Some(number), at: NOW }))
     }
 
     fn mirror(entries: usize, of_one: usize) -> Mirror {
@@ -294,8 +342,8 @@ mod tests {
         for id in 8..11 {
             mirror.note(&token(id, "alice"));
         }
-        assert_eq!(mirror.revoked_up_to(&subject("mallory")), Some(NOW));
-        assert_eq!(mirror.revoked_up_to(&subject("alice")), None);
+        assert!(ends(&mirror, "mallory", 10) && !ends(&mirror, "mallory", 11));
+        assert!(!ends(&mirror, "alice", 0));
         assert_eq!(mirror.revocations(), 3 + 1);
     }
 
@@ -305,22 +353,33 @@ mod tests {
         for id in 0..11 {
             mirror.note(&token(id, &format!("user{id}")));
         }
-        assert_eq!(mirror.revoked_up_to(&subject("alice")), Some(NOW));
+        assert!(ends(&mirror, "alice", 10) && !ends(&mirror, "alice", 11));
         assert_eq!(mirror.revocations(), 1);
     }
 
     #[test]
-    fn an_older_point_of_time_never_lowers_a_newer() {
+    fn an_older_point_never_lowers_a_newer() {
         let mirror = mirror(10, 5);
-        let earlier = NOW.minus(Duration::from_secs(9));
-        for at in [NOW, earlier] {
-            mirror.note(&Revocation::Subject { subject: subject("alice"), at });
+        let note = |seq, revocation| mirror.note(&Entry { seq, at: NOW, revocation });
+        for seq in [7, 3] {
+            note(seq, Revocation::Subject { subject: subject("alice") });
         }
-        assert_eq!(mirror.revoked_up_to(&subject("alice")), Some(NOW));
-        assert_eq!(mirror.revoked_up_to(&subject("bob")), None);
-        mirror.note(&Revocation::All { at: earlier });
-        assert_eq!(mirror.revoked_up_to(&subject("bob")), Some(earlier));
-        assert_eq!(mirror.revoked_up_to(&subject("alice")), Some(NOW));
+        assert!(ends(&mirror, "alice", 6) && !ends(&mirror, "alice", 7));
+        assert!(!ends(&mirror, "bob", 0));
+        note(2, Revocation::All);
+        assert!(ends(&mirror, "bob", 1) && !ends(&mirror, "bob", 2));
+        assert!(ends(&mirror, "alice", 6) && !ends(&mirror, "alice", 7));
+        note(8, Revocation::AllUntil { at: NOW });
+        assert!(ends(&mirror, "bob", 9), "began at that time or earlier");
+    }
+
+    #[test]
+    fn what_ends_a_client_ends_what_was_issued_through_it() {
+        let mirror = mirror(10, 5);
+        let subject = subject("client:web");
+        mirror.note(&Entry { seq: 4, at: NOW, revocation: Revocation::Subject { subject } });
+        assert!(ends(&mirror, "alice", 3) && ends(&mirror, "client:web", 3));
+        assert!(!ends(&mirror, "alice", 4));
     }
 
     #[test]

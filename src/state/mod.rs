@@ -9,10 +9,10 @@
 //!
 //! | transition | durable | clock | a second node |
 //! |---|---|---|---|
-//! | a family begins, or is rotated | the commit is fsynced before the answer | wall time of the node that answers | sees it in the database at once |
-//! | something is revoked | likewise; then this node's mirror; then the answer | likewise | its mirror, at its next poll (half a second) |
+//! | a family begins, or is rotated | the commit is fsynced before the answer | the store's | sees it in the database at once |
+//! | something is revoked | likewise; then this node's mirror; then the answer | none: numbers decide what it ends (`order`) | its mirror, at its next poll (half a second) |
 //! | a user changes | likewise | none: a version counts up | its mirror, at its next poll; logins read the database, and wait for the mirror |
-//! | a login fails | within half a second, after the answer | likewise | its throttle, at its next round (half a second) |
+//! | a login fails | within half a second, after the answer | wall time of the node that answers | its throttle, at its next round (half a second) |
 //! | the store cannot be reached | nothing changes | monotonic time since the last poll that ended well | judges for itself |
 
 mod error;
@@ -21,6 +21,8 @@ mod families;
 mod feed;
 mod held;
 mod mirror;
+mod order;
+mod prepare;
 mod refresh_token;
 mod revocations;
 mod schema;
@@ -28,6 +30,7 @@ mod sharing;
 mod store;
 #[cfg(test)]
 mod tests;
+mod time;
 mod users;
 mod writer;
 
@@ -47,7 +50,7 @@ pub use families::{Family, NewFamily, Rotated, Rotation};
 pub use held::Held;
 pub use mirror::Mirror;
 pub use refresh_token::{FamilyId, Nonce, RefreshToken, TagKey};
-pub use revocations::{MARGIN, Revocation};
+pub use revocations::Revocation;
 use sharing::Exchange;
 pub use store::{Place, Store};
 pub use users::{StoredUser, UserChange};

@@ -4,18 +4,14 @@
 //! commit, so numbers are committed in their order: who has seen number 7 can never be surprised by a number 6. It is plain
 //! SQL, and a rollback takes its number back.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
-use super::families::FamilyId;
+use super::refresh_token::FamilyId;
+use super::time::StoreTime;
 use crate::clock::Timestamp;
 use crate::oauth::subject::Subject;
-
-/// How far beyond its point of time a revocation of everything a subject has reaches. Within it clocks may differ, and a
-/// login that began before the revocation may end after it. Tokens that are issued to whoever logs in again are dated after
-/// it (`token::Content::after`).
-pub const MARGIN: Duration = Duration::from_secs(2);
 
 /// What is revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,44 +34,49 @@ pub enum Revocation {
         /// When the last access token of it will have ended.
         until: Timestamp,
     },
-    /// Everything that was issued to a subject up to a point of time, refresh tokens included.
+    /// Everything of a subject whose login began before this (`order`), refresh tokens included. For the subject of a client,
+    /// also what users got through that client.
     Subject {
         /// The subject.
         subject: Subject,
-        /// The point of time.
-        at: Timestamp,
     },
-    /// Everything that was issued to anybody up to a point of time.
-    All {
-        /// The point of time.
+    /// Everything of anybody whose login began before this.
+    All,
+    /// Everything of anybody whose login began at a given time or earlier.
+    AllUntil {
+        /// The time.
         at: Timestamp,
     },
     /// Nothing; but the row of this user was changed.
     User {
         /// The user.
         name: Subject,
-        /// When.
-        at: Timestamp,
     },
 }
+
+/// The name of a row of the kind `all` that ends everything up to its own number; without a name, it is up to its time.
+pub(super) const NOW: &str = "now";
 
 /// The longest that a refresh token can live, and so that a revocation of everything has to be remembered.
 pub(super) const LONGEST_FAMILY: Duration = Duration::from_secs(367 * 24 * 3600);
 /// How long a change of a user stays in the feed. A mirror that was cut off for longer is filled anew.
 const USER_CHANGE: Duration = Duration::from_secs(24 * 3600);
 
-/// A revocation with its number.
+/// A revocation with its number and its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) seq: i64,
+    /// When it was made, by the store's clock.
+    pub(super) at: Timestamp,
     pub(super) revocation: Revocation,
 }
 
-/// Writes a revocation with the next number, which is returned.
+/// Writes a revocation with the next number, at this time of the store.
 pub(super) async fn record(
     connection: &mut AnyConnection,
     revocation: &Revocation,
-) -> Result<i64, sqlx::Error> {
+    now: Timestamp,
+) -> Result<Entry, sqlx::Error> {
     let next = "UPDATE feed SET seq = seq + 1 WHERE name = 'revocations' RETURNING seq";
     let seq: i64 = sqlx::query_scalar(next).fetch_one(&mut *connection).await?;
     let (kind, name, subject, at, until) = match revocation {
@@ -85,12 +86,13 @@ pub(super) async fn record(
         Revocation::Family { id, subject, until } => {
             ("family", &**id.as_str(), subject.as_str(), *until, *until)
         }
-        Revocation::Subject { subject, at } => {
-            ("subject", subject.as_str(), subject.as_str(), *at, at.plus(LONGEST_FAMILY))
+        Revocation::Subject { subject } => {
+            ("subject", subject.as_str(), subject.as_str(), now, now.plus(LONGEST_FAMILY))
         }
-        Revocation::All { at } => ("all", "", "", *at, at.plus(LONGEST_FAMILY)),
-        Revocation::User { name, at } => {
-            ("user", name.as_str(), name.as_str(), *at, at.plus(USER_CHANGE))
+        Revocation::All => ("all", NOW, "", now, now.plus(LONGEST_FAMILY)),
+        Revocation::AllUntil { at } => ("all", "", "", *at, at.plus(LONGEST_FAMILY)),
+        Revocation::User { name } => {
+            ("user", name.as_str(), name.as_str(), now, now.plus(USER_CHANGE))
         }
     };
     let insert = "INSERT INTO revocations (seq, kind, name, subject, at, until) \
@@ -104,13 +106,18 @@ pub(super) async fn record(
         .bind(to_sql(until))
         .execute(connection)
         .await?;
-    Ok(seq)
+    Ok(Entry { seq, at, revocation: revocation.clone() })
 }
 
-/// The number of the last revocation.
-pub(super) async fn last(connection: &mut AnyConnection) -> Result<i64, sqlx::Error> {
-    let last = "SELECT seq FROM feed WHERE name = 'revocations'";
-    sqlx::query_scalar(last).fetch_one(connection).await
+/// The number of the last revocation, and the store's time with its fraction.
+pub(super) async fn last(
+    connection: &mut AnyConnection,
+    clock: &StoreTime,
+) -> Result<(i64, SystemTime), sqlx::Error> {
+    let now = clock.column();
+    let last = format!("SELECT seq, {now} FROM feed WHERE name = 'revocations'");
+    let row = sqlx::query(AssertSqlSafe(last)).fetch_one(connection).await?;
+    Ok((row.try_get(0)?, clock.of_column(row.try_get(1)?)))
 }
 
 /// So many revocations after a number, in their order. A row that cannot be read (written by a later version) is an error,
@@ -136,12 +143,13 @@ pub(super) async fn after(
                     let id = FamilyId::of_row(&name);
                     Revocation::Family { id, subject: subject()?, until }
                 }
-                "subject" => Revocation::Subject { subject: subject()?, at },
-                "all" => Revocation::All { at },
-                "user" => Revocation::User { name: subject()?, at },
+                "subject" => Revocation::Subject { subject: subject()? },
+                "all" if name == NOW => Revocation::All,
+                "all" => Revocation::AllUntil { at },
+                "user" => Revocation::User { name: subject()? },
                 _ => return Err(sqlx::Error::Decode("an unknown kind of revocation".into())),
             };
-            Ok(Entry { seq: row.try_get(0)?, revocation })
+            Ok(Entry { seq: row.try_get(0)?, at, revocation })
         })
         .collect()
 }

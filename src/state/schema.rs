@@ -1,10 +1,12 @@
 //! The tables, as migrations that run on SQLite and PostgreSQL alike: text and whole numbers, nothing else.
 //!
 //! Times are seconds since the epoch; digests, nonces and ids are base64url. A migration is never changed once it was
-//! released: the next one comes after it. They are written so that two nodes that start at once do no harm to each other.
+//! released: the next one comes after it. `prepare` runs them, for one node at a time.
 
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+use super::store::Engine;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS feed (
@@ -68,13 +70,33 @@ CREATE INDEX IF NOT EXISTS failures_revision ON failures (revision);
 CREATE INDEX IF NOT EXISTS failures_fades_at ON failures (fades_at);
 ";
 
+/// What a login asks for in the order of revocations.
+macro_rules! order_index {
+    () => {
+        "
+CREATE INDEX IF NOT EXISTS revocations_subject ON revocations (subject, kind);
+"
+    };
+}
+
+/// When logins began, in the order of revocations. SQLite cannot be asked to add a column only if it is missing, but no two
+/// can add it there at once.
+const fn order(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Sqlite => concat!("ALTER TABLE families ADD COLUMN seq BIGINT;", order_index!()),
+        Engine::Postgres => {
+            concat!("ALTER TABLE families ADD COLUMN IF NOT EXISTS seq BIGINT;", order_index!())
+        }
+    }
+}
 /// What brings an empty or older store to this version.
-pub(super) fn migrator() -> Migrator {
+pub(super) fn migrator(engine: Engine) -> Migrator {
     let simple = MigrationType::Simple;
     let tables = Migration::new(1, "tables".into(), simple, TABLES.into_sql_str(), false);
     let failures = Migration::new(2, "failures".into(), simple, FAILURES.into_sql_str(), false);
-    let mut migrator = Migrator::with_migrations(vec![tables, failures]);
-    // The lock would be one of PostgreSQL's own; what is above can be run twice, and whoever comes second tries again.
+    let order = Migration::new(3, "order".into(), simple, order(engine).into_sql_str(), false);
+    let mut migrator = Migrator::with_migrations(vec![tables, failures, order]);
+    // `prepare` has one of its own, which both engines know.
     migrator.set_locking(false);
     // A newer version may have been here, during an upgrade: tables are only ever added to.
     migrator.set_ignore_missing(true);

@@ -6,21 +6,24 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sqlx::any::AnyPoolOptions;
-use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Executor as _};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Executor as _};
 use tokio::time::timeout;
 
 use super::families::{self, Family, NewFamily, Rotated, Rotation};
 use super::mirror::Mirror;
-use super::revocations::Revocation;
+use super::revocations::{self, Revocation};
+use super::time::{StoreTime, seconds};
 use super::users::{self, StoredUser, UserChange};
 use super::writer::{PATIENCE, Write, Writers, Written};
-use super::{FamilyId, StoreError, schema};
-use crate::clock::{Clock, Timestamp};
+use super::{FamilyId, StoreError};
+use crate::clock::Clock;
 use crate::oauth::subject::Subject;
 use crate::secret::Secret;
+use crate::token::Began;
 
 /// Where the state is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +91,7 @@ impl Engine {
 pub struct Store {
     pool: AnyPool,
     writers: Writers,
+    time: StoreTime,
 }
 
 impl fmt::Debug for Store {
@@ -131,28 +135,31 @@ impl Store {
             .max_lifetime(Duration::from_secs(1800))
             .after_connect(move |connection, _| Box::pin(tell(connection, engine)))
             .connect_lazy(&url)?;
+        let time = StoreTime::new(engine, Arc::clone(&clock));
         let writers = Writers::start(&pool, engine, clock, &mirror, observer);
-        Ok(Self { pool, writers })
+        Ok(Self { pool, writers, time })
     }
 
-    /// Makes the tables that are missing.
+    /// What a login that begins now notes. It must be asked before anything that the login depends on.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot be reached or made.
-    pub async fn prepare(&self) -> Result<(), StoreError> {
-        let migrate = async { schema::migrator().run(&self.pool).await };
-        match timeout(4 * PATIENCE, migrate).await {
-            Ok(migrated) => Ok(migrated?),
-            Err(_) => Err(StoreError::Late(4 * PATIENCE)),
-        }
+    /// [`StoreError`].
+    pub async fn began(&self) -> Result<Began, StoreError> {
+        let (number, at) = self.last().await?;
+        Ok(Began { number: Some(number), at: seconds(at) })
     }
 
-    /// Begins a family of refresh tokens.
+    /// The number of the last revocation, and the time.
+    pub(super) async fn last(&self) -> Result<(i64, SystemTime), StoreError> {
+        self.read(async |connection| revocations::last(connection, &self.time).await).await
+    }
+
+    /// Begins a family of refresh tokens. `false` when everything of its user was revoked since the login began.
     ///
     /// # Errors
     /// [`StoreError`]; it is then not known whether the family is there, and no token of it may be handed out.
-    pub async fn begin(&self, family: Family) -> Result<(), StoreError> {
-        self.writers.write(Write::Begin(NewFamily { family })).await.map(|_| ())
+    pub async fn begin(&self, family: Family) -> Result<bool, StoreError> {
+        self.changed(Write::Begin(NewFamily { family })).await
     }
 
     /// The family of this id.
@@ -160,7 +167,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn family(&self, id: &FamilyId) -> Result<Option<Family>, StoreError> {
-        self.read(async |connection| families::find(connection, id).await).await
+        self.read(async |connection| families::find(connection, id, &self.time).await).await
     }
 
     /// Spends a refresh token.
@@ -174,18 +181,13 @@ impl Store {
         }
     }
 
-    /// Revokes a family, and says whether it was still good.
+    /// Revokes a family, whose access tokens may live for so long, and says whether it was still good.
     ///
     /// # Errors
     /// [`StoreError`]; it is then not known whether it is revoked.
-    pub async fn end_family(
-        &self,
-        family: &Family,
-        access_until: Timestamp,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    pub async fn end_family(&self, family: &Family, access: Duration) -> Result<bool, StoreError> {
         let (id, subject) = (family.id.clone(), family.subject.clone());
-        self.changed(Write::EndFamily { id, subject, access_until, now }).await
+        self.changed(Write::EndFamily { id, subject, access }).await
     }
 
     /// Revokes something.
@@ -221,17 +223,16 @@ impl Store {
         &self,
         name: &Subject,
         change: UserChange,
-        now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.changed(Write::User { name: name.clone(), change, now }).await
+        self.changed(Write::User { name: name.clone(), change }).await
     }
 
     /// Deletes up to so many rows of each kind whose time is over, and says how many of the kind that had the most.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn purge(&self, now: Timestamp, limit: u16) -> Result<u64, StoreError> {
-        match self.writers.write(Write::Purge { now, limit: i64::from(limit) }).await? {
+    pub async fn purge(&self, limit: u16) -> Result<u64, StoreError> {
+        match self.writers.write(Write::Purge { limit: i64::from(limit) }).await? {
             Written::Purged(rows) => Ok(rows),
             Written::Done | Written::Changed(_) | Written::Rotated(_) => Err(StoreError::Closed),
         }
@@ -240,6 +241,15 @@ impl Store {
     /// Writes something.
     pub(super) async fn write(&self, write: Write) -> Result<Written, StoreError> {
         self.writers.write(write).await
+    }
+
+    /// A connection of its own.
+    pub(super) async fn connection(&self) -> Result<PoolConnection<Any>, sqlx::Error> {
+        self.pool.acquire().await
+    }
+
+    pub(super) const fn engine(&self) -> Engine {
+        self.time.engine()
     }
 
     async fn changed(&self, write: Write) -> Result<bool, StoreError> {

@@ -13,12 +13,14 @@ use crate::oauth::client::ClientId;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::random::OsRandom;
+use crate::token::Began;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const GRACE: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(86_400);
 
 struct Stage {
+    clock: Arc<ManualClock>,
     directory: tempfile::TempDir,
     mirror: Arc<Mirror>,
     store: Store,
@@ -31,7 +33,8 @@ impl Stage {
     }
 
     async fn within(directory: tempfile::TempDir) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+        let manual = Arc::new(ManualClock::new(NOW));
+        let clock: Arc<dyn Clock> = Arc::clone(&manual) as _;
         let mirror = Arc::new(Mirror::new(Arc::clone(&clock), DAY, true));
         let place = Place::Sqlite(directory.path().join("below/it's 100% state?.db"));
         let batches = Arc::new(Mutex::new(Vec::new()));
@@ -39,7 +42,7 @@ impl Stage {
         let observer = Arc::new(move |size| seen.lock().unwrap().push(size));
         let store = Store::open(&place, clock, Arc::clone(&mirror), Some(observer)).unwrap();
         store.prepare().await.unwrap();
-        Self { directory, mirror, store, batches }
+        Self { clock: manual, directory, mirror, store, batches }
     }
 
     /// Everything anew on the same file.
@@ -49,7 +52,19 @@ impl Stage {
         Self::within(directory).await
     }
 
+    /// Moves the clock on to this time.
+    fn is_at(&self, time: Timestamp) {
+        self.clock.advance(Duration::from_secs(time.as_secs() - self.clock.now().as_secs()));
+    }
+
     async fn begin(&self) -> (Family, RefreshToken) {
+        let began = self.store.began().await.unwrap();
+        let (family, token) = Self::family(began);
+        assert!(self.store.begin(family.clone()).await.unwrap());
+        (family, token)
+    }
+
+    fn family(began: Began) -> (Family, RefreshToken) {
         let (id, tag_key) = (FamilyId::new(&OsRandom).unwrap(), TagKey::new(&OsRandom).unwrap());
         let token = RefreshToken::first(&id, &tag_key, &OsRandom).unwrap();
         let family = Family {
@@ -59,13 +74,13 @@ impl Stage {
             scope: Scope::parse("a b").unwrap(),
             credential: Arc::from("v1"),
             tag_key,
-            created_at: NOW,
-            expires_at: NOW.plus(10 * DAY),
-            idle_until: NOW.plus(DAY),
+            began,
+            expires_at: began.at.plus(10 * DAY),
+            idle_until: began.at.plus(DAY),
             revoked: false,
             token: token.digest(),
+            read_at: began.at,
         };
-        self.store.begin(family.clone()).await.unwrap();
         (family, token)
     }
 
@@ -77,16 +92,15 @@ impl Stage {
     ) -> (Rotated, RefreshToken) {
         let nonce = Nonce::new(&OsRandom).unwrap();
         let successor = token.successor(&nonce, &family.tag_key).unwrap();
+        self.is_at(now);
         let rotation = Rotation {
-            family: family.id.clone(),
-            subject: family.subject.clone(),
+            family: family.clone(),
             presented: token.digest(),
             successor: successor.digest(),
             nonce,
-            idle_until: now.plus(DAY),
+            idle: DAY,
             grace: GRACE,
-            access_until: now.plus(DAY),
-            now,
+            access: DAY,
         };
         let rotated = self.store.rotate(rotation).await.unwrap();
         match &rotated {
@@ -159,13 +173,14 @@ async fn d7_a_family_ends_when_it_was_idle_or_is_old_however_much_it_is_used() {
     let (family, first) = stage.begin().await;
     assert_eq!(stage.rotate(&family, &first, NOW.plus(DAY)).await.0, Rotated::Gone, "idle");
     let (family, mut token) = stage.begin().await;
+    let began = family.began.at;
     for half_days in 1..20 {
-        let now = NOW.plus(DAY / 2 * half_days);
+        let now = began.plus(DAY / 2 * half_days);
         let (rotated, next) = stage.rotate(&family, &token, now).await;
         assert_eq!(rotated, Rotated::Fresh, "{half_days}");
         token = next;
     }
-    assert_eq!(stage.rotate(&family, &token, NOW.plus(10 * DAY)).await.0, Rotated::Gone, "old");
+    assert_eq!(stage.rotate(&family, &token, began.plus(10 * DAY)).await.0, Rotated::Gone, "old");
 }
 
 #[tokio::test]
@@ -174,8 +189,8 @@ async fn d8_everything_survives_a_restart() {
     let (family, first) = stage.begin().await;
     let (ended, its) = stage.begin().await;
     let (_, second) = stage.rotate(&family, &first, NOW).await;
-    assert!(stage.store.end_family(&ended, later(900), NOW).await.unwrap());
-    assert!(!stage.store.end_family(&ended, later(900), NOW).await.unwrap(), "only once");
+    assert!(stage.store.end_family(&ended, DAY).await.unwrap());
+    assert!(!stage.store.end_family(&ended, DAY).await.unwrap(), "only once");
     let (id, until) = ("t1".to_owned(), later(900));
     stage.store.revoke(Revocation::Token { id, subject: alice(), until }).await.unwrap();
     let stage = stage.restarted().await;
@@ -197,9 +212,10 @@ async fn d17_what_is_over_is_deleted_and_nothing_else() {
     stage.rotate(&used, &token, later(60)).await;
     let (id, until) = ("t1".to_owned(), later(900));
     stage.store.revoke(Revocation::Token { id, subject: alice(), until }).await.unwrap();
-    stage.store.revoke(Revocation::All { at: NOW }).await.unwrap();
-    assert_eq!(stage.store.purge(NOW, 100).await.unwrap(), 0);
-    assert_eq!(stage.store.purge(NOW.plus(DAY), 100).await.unwrap(), 1);
+    stage.store.revoke(Revocation::All).await.unwrap();
+    assert_eq!(stage.store.purge(100).await.unwrap(), 0);
+    stage.is_at(NOW.plus(DAY));
+    assert_eq!(stage.store.purge(100).await.unwrap(), 1);
     assert!(stage.store.family(&old.id).await.unwrap().is_none());
     assert!(stage.store.family(&used.id).await.unwrap().is_some());
     let read = async |connection: &mut _| revocations::after(connection, 0, 10).await;
@@ -210,7 +226,7 @@ async fn d17_what_is_over_is_deleted_and_nothing_else() {
 async fn a_user_has_a_version_that_never_comes_back() {
     let stage = Stage::new().await;
     let add = || UserChange::Add { password: "h1".to_owned(), scope: Scope::default() };
-    let change = async |change| stage.store.change_user(&alice(), change, NOW).await.unwrap();
+    let change = async |change| stage.store.change_user(&alice(), change).await.unwrap();
     let version = async || stage.store.user("alice").await.unwrap().unwrap().version;
     assert!(!change(UserChange::Disable).await, "there is no such user");
     assert!(change(add()).await);
@@ -243,15 +259,13 @@ async fn a_rotation_that_is_written_twice_is_its_own_and_no_reuse() {
     let second = first.successor(&nonce, &family.tag_key).unwrap();
     // As after a commit whose answer was lost, with no grace at all.
     let rotation = Rotation {
-        family: family.id.clone(),
-        subject: family.subject.clone(),
+        family: family.clone(),
         presented: first.digest(),
         successor: second.digest(),
         nonce,
-        idle_until: NOW.plus(DAY),
+        idle: DAY,
         grace: Duration::ZERO,
-        access_until: NOW.plus(DAY),
-        now: NOW,
+        access: DAY,
     };
     for _ in 0..2 {
         assert_eq!(stage.store.rotate(rotation.clone()).await.unwrap(), Rotated::Fresh);
@@ -272,7 +286,7 @@ async fn the_state_file_is_the_one_that_was_named() {
     let place = Place::Sqlite(link.join("../state.db"));
     let store = Store::open(&place, clock, mirror, None).unwrap();
     store.prepare().await.unwrap();
-    store.revoke(Revocation::All { at: NOW }).await.unwrap();
+    store.revoke(Revocation::All).await.unwrap();
     assert!(directory.path().join("real/state.db").metadata().unwrap().len() > 0);
     assert!(!directory.path().join("state.db").exists());
 }
@@ -297,4 +311,57 @@ async fn the_state_file_is_for_its_owner_only() {
         let opened = Store::open(&Place::Sqlite(file.clone()), clock, mirror, None);
         assert_eq!(opened.is_ok(), opens, "{bits:o}: {:?}", opened.err());
     }
+}
+
+// Part 4, item 24b.
+#[tokio::test]
+async fn a_login_and_a_rotation_that_a_revocation_overtook_get_nothing() {
+    for revocation in [
+        Revocation::Subject { subject: alice() },
+        Revocation::Subject { subject: Subject::parse("client:web").unwrap() },
+        Revocation::All,
+        Revocation::AllUntil { at: NOW },
+    ] {
+        let stage = Stage::new().await;
+        let (family, token) = stage.begin().await;
+        let (overtaken, _) = Stage::family(stage.store.began().await.unwrap());
+        stage.store.revoke(revocation.clone()).await.unwrap();
+        assert!(!stage.store.begin(overtaken).await.unwrap(), "{revocation:?}");
+        let rotated = stage.rotate(&family, &token, NOW).await.0;
+        assert_eq!(rotated, Rotated::Gone, "{revocation:?}");
+        // Whoever begins now is not meant, in the same second or, where a time was given, in the next.
+        if revocation == (Revocation::AllUntil { at: NOW }) {
+            stage.is_at(later(1));
+        }
+        let (family, token) = stage.begin().await;
+        assert_eq!(stage.rotate(&family, &token, later(1)).await.0, Rotated::Fresh);
+    }
+    for revocation in [
+        Revocation::Subject { subject: Subject::user("bob").unwrap() },
+        Revocation::Subject { subject: Subject::parse("client:other").unwrap() },
+        Revocation::AllUntil { at: NOW.minus(GRACE) },
+        Revocation::User { name: alice() },
+    ] {
+        let stage = Stage::new().await;
+        let (family, token) = stage.begin().await;
+        stage.store.revoke(revocation.clone()).await.unwrap();
+        let rotated = stage.rotate(&family, &token, NOW).await.0;
+        assert_eq!(rotated, Rotated::Fresh, "{revocation:?}");
+    }
+}
+
+// Part 4, item 24b.
+#[tokio::test]
+async fn a_family_of_a_version_without_numbers_is_compared_by_time() {
+    let stage = Stage::new().await;
+    let (family, token) = Stage::family(Began { number: None, at: NOW });
+    assert!(stage.store.begin(family.clone()).await.unwrap());
+    let (other, its) = Stage::family(Began { number: None, at: NOW.plus(DAY) });
+    stage.store.revoke(Revocation::Subject { subject: alice() }).await.unwrap();
+    assert!(stage.store.begin(other.clone()).await.unwrap());
+    let found = stage.store.family(&family.id).await.unwrap().unwrap();
+    assert_eq!(found.began, family.began);
+    assert!(stage.mirror.is_overtaken(&found) && !stage.mirror.is_overtaken(&other));
+    assert_eq!(stage.rotate(&family, &token, NOW).await.0, Rotated::Gone);
+    assert_eq!(stage.rotate(&other, &its, NOW.plus(DAY)).await.0, Rotated::Fresh);
 }

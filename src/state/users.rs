@@ -101,8 +101,8 @@ pub(super) async fn change(
     }
     // Every change draws a number, for the mirrors (an upgrade too: they count what logins cost). It is the version where one
     // is wanted: numbers never repeat, so a name that was deleted and comes back does not revive the tokens of before.
-    let revocation = Revocation::User { name: name.clone(), at: now };
-    let version = revocations::record(&mut *connection, &revocation).await?;
+    let revocation = Revocation::User { name: name.clone() };
+    let version = revocations::record(&mut *connection, &revocation, now).await?.seq;
     let name = name.as_str();
     let query = match change {
         UserChange::Add { password, scope } => {

@@ -18,8 +18,9 @@ use tokio::time::timeout;
 use super::failures;
 use super::families::{self, NewFamily, Rotated, Rotation};
 use super::mirror::Mirror;
-use super::revocations::{self, Revocation};
+use super::revocations::{self, Entry, Revocation};
 use super::store::Engine;
+use super::time::StoreTime;
 use super::users::{self, UserChange};
 use super::{FamilyId, StoreError};
 use crate::clock::{Clock, Timestamp};
@@ -38,11 +39,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) enum Write {
     Begin(NewFamily),
     Rotate(Rotation),
-    EndFamily { id: FamilyId, subject: Subject, access_until: Timestamp, now: Timestamp },
+    EndFamily { id: FamilyId, subject: Subject, access: Duration },
     Revoke(Revocation),
-    User { name: Subject, change: UserChange, now: Timestamp },
+    User { name: Subject, change: UserChange },
     Failures(Vec<Change>),
-    Purge { now: Timestamp, limit: i64 },
+    Purge { limit: i64 },
 }
 
 impl Write {
@@ -56,7 +57,7 @@ impl Write {
     fn order(&self) -> (u8, &str) {
         match self {
             Self::Begin(new) => (0, new.family.id.as_str()),
-            Self::Rotate(rotation) => (1, rotation.family.as_str()),
+            Self::Rotate(rotation) => (1, rotation.family.id.as_str()),
             Self::EndFamily { id, .. } => (2, id.as_str()),
             Self::User { name, .. } => (3, name.as_str()),
             Self::Revoke(_) => (4, ""),
@@ -105,6 +106,7 @@ impl Writers {
             let writer = Writer {
                 pool: pool.clone(),
                 engine,
+                time: StoreTime::new(engine, Arc::clone(&clock)),
                 clock: Arc::clone(&clock),
                 mirror: Arc::clone(mirror),
                 observer: observer.clone(),
@@ -129,6 +131,7 @@ impl Writers {
 struct Writer {
     pool: AnyPool,
     engine: Engine,
+    time: StoreTime,
     clock: Arc<dyn Clock>,
     mirror: Arc<Mirror>,
     observer: Option<Arc<dyn Fn(usize) + Send + Sync>>,
@@ -199,9 +202,11 @@ impl Writer {
         }
         let transaction = async {
             let mut transaction = self.pool.begin_with(self.engine.begin()).await?;
+            // Whatever is compared with what another node wrote is told by one clock.
+            let now = self.time.now(&mut transaction).await?;
             let (mut written, mut revoked) = (Vec::with_capacity(writes.len()), Vec::new());
             for write in writes {
-                let (outcome, revocation) = apply(&mut transaction, write).await?;
+                let (outcome, revocation) = apply(&mut transaction, write, now).await?;
                 written.push(outcome);
                 revoked.extend(revocation);
             }
@@ -210,8 +215,8 @@ impl Writer {
         };
         let done = timeout(PATIENCE, transaction).await;
         let (written, revoked) = done.map_err(|_| StoreError::Late(PATIENCE))??;
-        for revocation in &revoked {
-            self.mirror.note(revocation);
+        for entry in &revoked {
+            self.mirror.note(entry);
         }
         if let Some(observer) = &self.observer {
             observer(writes.len());
@@ -236,35 +241,32 @@ async fn gather(waiting: &Mutex<mpsc::Receiver<Job>>) -> Option<Vec<Job>> {
 async fn apply(
     connection: &mut AnyConnection,
     write: &Write,
-) -> Result<(Written, Option<Revocation>), sqlx::Error> {
+    now: Timestamp,
+) -> Result<(Written, Option<Entry>), sqlx::Error> {
     Ok(match write {
-        Write::Begin(new) => {
-            families::begin(connection, new).await?;
-            (Written::Done, None)
-        }
+        Write::Begin(new) => (Written::Changed(families::begin(connection, new).await?), None),
         Write::Rotate(rotation) => {
-            let (rotated, revoked) = families::rotate(connection, rotation).await?;
+            let (rotated, revoked) = families::rotate(connection, rotation, now).await?;
             (Written::Rotated(rotated), revoked)
         }
-        Write::EndFamily { id, subject, access_until, now } => {
-            let ended = families::end(connection, id, subject, *access_until, *now).await?;
+        Write::EndFamily { id, subject, access } => {
+            let ended = families::end(connection, id, subject, *access, now).await?;
             (Written::Changed(ended.is_some()), ended)
         }
         Write::Revoke(revocation) => {
-            revocations::record(connection, revocation).await?;
-            (Written::Done, Some(revocation.clone()))
+            (Written::Done, Some(revocations::record(connection, revocation, now).await?))
         }
-        Write::User { name, change, now } => {
-            (Written::Changed(users::change(connection, name, change, *now).await?), None)
+        Write::User { name, change } => {
+            (Written::Changed(users::change(connection, name, change, now).await?), None)
         }
         Write::Failures(changes) => {
             failures::add(connection, changes).await?;
             (Written::Done, None)
         }
-        Write::Purge { now, limit } => {
-            let families = families::purge(connection, *now, *limit).await?;
-            let revocations = revocations::purge(connection, *now, *limit).await?;
-            let failures = failures::purge(connection, *now, *limit).await?;
+        Write::Purge { limit } => {
+            let families = families::purge(connection, now, *limit).await?;
+            let revocations = revocations::purge(connection, now, *limit).await?;
+            let failures = failures::purge(connection, now, *limit).await?;
             (Written::Purged(families.max(revocations).max(failures)), None)
         }
     })

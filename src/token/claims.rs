@@ -25,6 +25,8 @@ pub(super) struct Claims {
     pub(super) scope: Scope,
     pub(super) family: Option<Arc<str>>,
     pub(super) credential: Option<Arc<str>>,
+    pub(super) began_at: Option<Timestamp>,
+    pub(super) began_number: Option<i64>,
     pub(super) expires_at: Timestamp,
     pub(super) issued_at: Timestamp,
     pub(super) not_before: Option<Timestamp>,
@@ -45,6 +47,8 @@ impl Claims {
             .ok_or(VerifyError::Malformed("its `jti` is no id"))?;
         let family = optional_id(&claims, "sid", "its `sid` is no id")?;
         let credential = optional_id(&claims, "cv", "its `cv` is no id")?;
+        let began_at = time(&claims, "auth_time", "its `auth_time` is no point of time")?;
+        let began_number = number(&claims, "seq", "its `seq` is no number")?;
         let expires_at = time(&claims, "exp", "its `exp` is no point of time")?
             .ok_or(VerifyError::Malformed("it has no `exp`"))?;
         let issued_at = time(&claims, "iat", "its `iat` is no point of time")?
@@ -62,6 +66,8 @@ impl Claims {
             scope,
             family,
             credential,
+            began_at,
+            began_number,
             expires_at,
             issued_at,
             not_before,
@@ -101,6 +107,22 @@ fn optional_id(
         Some(Value::String(text)) => match id(text) {
             Some(id) => Ok(Some(id)),
             None => Err(VerifyError::Malformed(wrong)),
+        },
+        Some(_) => Err(VerifyError::Malformed(wrong)),
+    }
+}
+
+/// A whole number of the store that may be left out. As with ids, one that cannot be read is never taken for absent.
+fn number(
+    claims: &Object<'_>,
+    name: &str,
+    wrong: &'static str,
+) -> Result<Option<i64>, VerifyError> {
+    match claims.member(name) {
+        None => Ok(None),
+        Some(Value::Integer(number)) => match i64::try_from(*number) {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(VerifyError::Malformed(wrong)),
         },
         Some(_) => Err(VerifyError::Malformed(wrong)),
     }

@@ -51,22 +51,20 @@ impl Issuer {
         let token_id = random::identifier(random)?;
         let expires_at = now.plus(self.lifetime);
         let scope = content.scope.to_string();
-        let issued_at = match content.after {
-            Some(revoked) => now.max(revoked.plus(SECOND)),
-            None => now,
-        };
         let claims = Claims {
             iss: &self.issuer,
             sub: content.subject.as_str(),
             aud: &self.audience,
             exp: expires_at.as_secs(),
-            iat: issued_at.as_secs(),
+            iat: now.as_secs(),
             nbf: now.as_secs(),
             jti: &token_id,
             client_id: content.client_id.as_str(),
             scope: &scope,
             sid: content.family,
             cv: content.credential,
+            auth_time: content.began.map(|began| began.at.as_secs()),
+            seq: content.began.and_then(|began| began.number),
         };
         let claims = serde_json::to_vec(&claims).map_err(|_| SignError)?;
         let key = self.keys.signing(now);
@@ -108,8 +106,6 @@ fn header(key: &Key) -> String {
     format!("{}.", URL_SAFE_NO_PAD.encode(header.to_string()))
 }
 
-const SECOND: Duration = Duration::from_secs(1);
-
 /// What one token says.
 #[derive(Debug, Clone, Copy)]
 pub struct Content<'a> {
@@ -123,12 +119,23 @@ pub struct Content<'a> {
     pub family: Option<&'a str>,
     /// The version of the user's credential: another password ends it.
     pub credential: Option<&'a str>,
-    /// Tokens of this subject that were issued up to this point of time are revoked: `iat` is later, even if that is a
-    /// moment ahead of the clock (the leeway covers it).
-    pub after: Option<Timestamp>,
+    /// When the login began that it comes from, where there is a state store: what is revoked later ends the token, however
+    /// late the token itself was issued.
+    pub began: Option<Began>,
 }
 
-/// RFC 9068 section 2.2, with `nbf` beside it; `scope` is left out when empty (section 2.2.3). `sid` and `cv` are ours.
+/// The place of a login in the order of everything that is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Began {
+    /// How many changes the state store had recorded by then: every one with a higher number is later than the login. `None`
+    /// for a login of a version that did not note it.
+    pub number: Option<i64>,
+    /// When that was, by the store's clock.
+    pub at: Timestamp,
+}
+
+/// RFC 9068 section 2.2, with `nbf` beside it; `scope` is left out when empty (section 2.2.3), and `auth_time` (section
+/// 2.2.1) where there is no state store. `sid`, `cv` and `seq` are ours.
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,
@@ -145,6 +152,10 @@ struct Claims<'a> {
     sid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cv: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<i64>,
 }
 
 /// A token that was issued, and what the answer and the log say about it.

@@ -18,7 +18,7 @@ mod verifier;
 
 pub use cache::{TokenCache, TokenDigest};
 pub use error::VerifyError;
-pub use issuer::{AccessToken, Content, IssueError, Issuer};
+pub use issuer::{AccessToken, Began, Content, IssueError, Issuer};
 pub use outside::{
     OutsidePolicy, PrefixError, SCOPE_CLAIMS, SUBJECT_CLAIM, SubjectPrefix, TokenType,
     claimed_issuer,

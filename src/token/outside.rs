@@ -12,7 +12,7 @@ use super::claims::{MAX_TOKEN_ID_BYTES, audience, payload_object, time};
 use super::json::{Object, Value};
 use super::jws::{Compact, Typ};
 use super::verifier::check_times;
-use super::{VerifiedToken, VerifyError};
+use super::{Began, VerifiedToken, VerifyError};
 use crate::clock::Timestamp;
 use crate::keys::{Algorithm, Key, KeySet};
 use crate::oauth::client::ClientId;
@@ -231,7 +231,9 @@ impl OutsidePolicy {
             scope: self.scope(claims).intersection(&self.may_confer),
             family: None,
             credential: None,
-            // One that does not say when it was issued is older than any revocation.
+            // One that does not say when it was issued is older than any revocation. What else it says of its login is its
+            // issuer's, whose store is not ours.
+            began: Began { number: None, at: issued_at.unwrap_or(Timestamp::from_secs(0)) },
             issued_at: issued_at.unwrap_or(Timestamp::from_secs(0)),
             expires_at,
             starts_at: issued_at.max(not_before).unwrap_or(Timestamp::from_secs(0)),

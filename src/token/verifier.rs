@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::VerifyError;
 use super::claims::Claims;
+use super::issuer::Began;
 use super::jws::Compact;
 use super::outside::Outside;
 use crate::clock::Timestamp;
@@ -64,6 +65,10 @@ impl Verifier {
             scope: claims.scope,
             family: claims.family,
             credential: claims.credential,
+            began: Began {
+                number: claims.began_number,
+                at: claims.began_at.unwrap_or(claims.issued_at),
+            },
             issued_at: claims.issued_at,
             expires_at: claims.expires_at,
             starts_at: claims.not_before.map_or(claims.issued_at, |at| at.max(claims.issued_at)),
@@ -118,6 +123,7 @@ pub struct VerifiedToken {
     pub(super) scope: Scope,
     pub(super) family: Option<Arc<str>>,
     pub(super) credential: Option<Arc<str>>,
+    pub(super) began: Began,
     pub(super) issued_at: Timestamp,
     pub(super) expires_at: Timestamp,
     /// The later of `nbf` and `iat`.
@@ -182,6 +188,12 @@ impl VerifiedToken {
     #[must_use]
     pub fn credential(&self) -> Option<&str> {
         self.credential.as_deref()
+    }
+
+    /// When its login began (`auth_time` and `seq`); where it does not say, when it was issued.
+    #[must_use]
+    pub const fn began(&self) -> Began {
+        self.began
     }
 
     /// When it was issued (`iat`).

@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use portcullis::clock::Timestamp;
 use portcullis::oauth::subject::Subject;
 use portcullis::state::Revocation;
 use sqlx::PgPool;
@@ -21,7 +20,7 @@ fn subject(name: &str) -> Subject {
 async fn a_revocation_that_commits_late_is_never_behind_one_that_was_seen() {
     let url = Postgres::shared().await.database().await;
     let (one, other) = (edge().postgres(&url).start().await, edge().postgres(&url).start().await);
-    let at = Timestamp::from_secs(one.now());
+    let at = one.now();
     let database = PgPool::connect(&url).await.unwrap();
 
     // A node that draws its number and then dawdles.
@@ -30,12 +29,12 @@ async fn a_revocation_that_commits_late_is_never_behind_one_that_was_seen() {
     let number: i64 = sqlx::query_scalar(draw).fetch_one(&mut *slow).await.unwrap();
     let insert = "INSERT INTO revocations (seq, kind, name, subject, at, until) \
                   VALUES ($1, 'subject', 'alice', 'alice', $2, $3)";
-    let seconds = i64::try_from(at.as_secs()).unwrap();
+    let seconds = i64::try_from(at).unwrap();
     let row = sqlx::query(insert).bind(number).bind(seconds).bind(seconds + 1000);
     row.execute(&mut *slow).await.unwrap();
 
     // Another that is quicker has to wait for it, so it cannot be seen first.
-    let mut quick = pin!(one.store().revoke(Revocation::Subject { subject: subject("bob"), at }));
+    let mut quick = pin!(one.store().revoke(Revocation::Subject { subject: subject("bob") }));
     let waiting = "SELECT count(*) FROM pg_stat_activity \
                    WHERE wait_event_type = 'Lock' AND datname = current_database()";
     within(async {
@@ -49,7 +48,7 @@ async fn a_revocation_that_commits_late_is_never_behind_one_that_was_seen() {
         }
     })
     .await;
-    let knows = |name: &str| other.mirror().revoked_up_to(&subject(name)).is_some();
+    let knows = |name: &str| other.mirror().knows_end_of(&subject(name));
     assert!(!knows("alice") && !knows("bob"));
     slow.commit().await.unwrap();
     within(quick).await.unwrap();
@@ -66,7 +65,6 @@ async fn a_revocation_that_commits_late_is_never_behind_one_that_was_seen() {
 async fn a_node_that_hangs_in_a_transaction_does_not_hold_up_the_others_for_long() {
     let url = Postgres::shared().await.database().await;
     let edge = edge().postgres(&url).start().await;
-    let at = Timestamp::from_secs(edge.now());
     // As every connection of ours is set up.
     let hanging = PgPool::connect(&url).await.unwrap();
     let mut transaction = hanging.begin().await.unwrap();
@@ -76,10 +74,10 @@ async fn a_node_that_hangs_in_a_transaction_does_not_hold_up_the_others_for_long
     ] {
         sqlx::query(statement).execute(&mut *transaction).await.unwrap();
     }
-    let revocation = || Revocation::Subject { subject: subject("bob"), at };
+    let revocation = || Revocation::Subject { subject: subject("bob") };
     let revoked = tokio::time::timeout(Duration::from_secs(10), async {
         while edge.store().revoke(revocation()).await.is_err() {}
     });
     revoked.await.expect("the database ends a transaction that nobody goes on with");
-    assert!(edge.mirror().revoked_up_to(&subject("bob")).is_some());
+    assert!(edge.mirror().knows_end_of(&subject("bob")));
 }

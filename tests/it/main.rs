@@ -81,6 +81,9 @@ mod revoke_command;
 // Refresh tokens: rotation, reuse, grace.
 #[cfg(feature = "proxy")]
 mod refresh;
+// Revocations against refreshes and logins in flight.
+#[cfg(feature = "proxy")]
+mod outrun;
 // Users in the database, changed while they are logged in.
 #[cfg(feature = "proxy")]
 mod users_database;

@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::{Content, Issuer, VerifiedToken, Verifier, VerifyError};
+use super::{Began, Content, Issuer, VerifiedToken, Verifier, VerifyError};
 use crate::clock::Timestamp;
 use crate::keys::{self, Algorithm, KeyKind, KeyRing, KeyUse};
 use crate::oauth::client::ClientId;
@@ -126,7 +126,7 @@ fn claims() -> Value {
 
 /// A token of this much, and of no family.
 fn content<'a>(subject: &'a Subject, client_id: &'a ClientId, scope: &'a Scope) -> Content<'a> {
-    Content { subject, client_id, scope, family: None, credential: None, after: None }
+    Content { subject, client_id, scope, family: None, credential: None, began: None }
 }
 
 fn malformed(result: Result<VerifiedToken, VerifyError>) -> bool {
@@ -222,25 +222,37 @@ fn what_a_token_can_be_revoked_by_is_read_back() {
     let issuer = Issuer::new(ISSUER, AUDIENCE, LEEWAY, Arc::clone(&mint.keys));
     let (subject, client) = (Subject::parse("alice").unwrap(), ClientId::parse("web").unwrap());
     let scope = Scope::default();
-    let issue = |after| {
+    let issue = |began| {
         let content = Content {
             family: Some("family"),
             credential: Some("version"),
-            after,
+            began,
             ..content(&subject, &client, &scope)
         };
         mint.verify(&issuer.issue(&content, NOW, &OsRandom).unwrap().token).unwrap()
     };
-    let token = issue(Some(NOW.minus(LEEWAY)));
+    let began = Began { number: Some(7), at: NOW.minus(LEEWAY) };
+    let token = issue(Some(began));
     assert_eq!(token.family().map(|family| &**family), Some("family"));
     assert_eq!(token.credential(), Some("version"));
     assert_eq!(token.issued_at(), NOW);
-    // What was revoked up to this very second, or a moment ahead of this clock, is not what is issued now.
-    assert_eq!(issue(Some(NOW)).issued_at(), NOW.plus(Duration::from_secs(1)));
+    // Part 4, item 24b: a token says when its login began, however late it is issued itself.
+    assert_eq!(token.began(), began);
+    let unnumbered = Began { number: None, ..began };
+    assert_eq!(issue(Some(unnumbered)).began(), unnumbered);
+    assert_eq!(issue(None).began(), Began { number: None, at: NOW });
     assert_eq!(mint.verify(&mint.good()).unwrap().family(), None);
-    for (name, value) in
-        [("sid", json!(7)), ("sid", json!("")), ("cv", json!("a b")), ("cv", json!([]))]
-    {
+    for (name, value) in [
+        ("sid", json!(7)),
+        ("sid", json!("")),
+        ("cv", json!("a b")),
+        ("cv", json!([])),
+        ("seq", json!(-1)),
+        ("seq", json!("7")),
+        ("seq", json!(u64::MAX)),
+        ("auth_time", json!("now")),
+        ("auth_time", json!(0.5)),
+    ] {
         assert!(malformed(mint.with_claim(name, Some(value))), "{name} is never taken for absent");
     }
 }

@@ -166,7 +166,7 @@ pub fn token(files: &Files, key: &str, subject: &str, scope: &str, at: Timestamp
         scope: &Scope::parse(scope).expect("a scope"),
         family: None,
         credential: Some(&version),
-        after: None,
+        began: None,
     };
     issuer.issue(&content, at, &OsRandom).expect("a token").token
 }

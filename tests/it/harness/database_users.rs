@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::gateway::{Edge, HASH, START};
+use super::gateway::{Edge, HASH};
 use super::within;
 use crate::binary::BINARY;
 
@@ -21,9 +21,9 @@ pub(crate) async fn add(state: &State) {
         let add =
             UserChange::Add { password: HASH.to_owned(), scope: Scope::parse(scope).unwrap() };
         let subject = Subject::user(name).unwrap();
-        let is_new = within(state.store().change_user(&subject, add, START)).await.unwrap();
+        let is_new = within(state.store().change_user(&subject, add)).await.unwrap();
         if is_new && name == "carol" {
-            within(state.store().change_user(&subject, UserChange::Disable, START)).await.unwrap();
+            within(state.store().change_user(&subject, UserChange::Disable)).await.unwrap();
         }
         let row = within(state.store().user(name)).await.unwrap().unwrap();
         newest = row.version.max(newest);

@@ -4,6 +4,7 @@
 pub(crate) mod captured;
 pub(crate) mod certs;
 pub(crate) mod client;
+pub(crate) mod clocked;
 pub(crate) mod database_users;
 pub(crate) mod frames;
 pub(crate) mod gateway;

@@ -1,0 +1,74 @@
+//! Brings the tables to this version, once for all nodes that start at the same time, and asks for no right to do so where
+//! nothing is to be done.
+
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, Connection as _};
+use tokio::time::timeout;
+
+use super::store::Engine;
+use super::writer::PATIENCE;
+use super::{Store, StoreError, schema};
+
+/// Held while tables are made. Any number that nobody else takes.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(8111739203847102)";
+
+impl Store {
+    /// Makes the tables that are missing. Whoever comes second waits and finds them.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be reached or made.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        let prepare = async {
+            let mut connection = self.connection().await?;
+            // What is not ended in time must not go on in somebody else's hands.
+            connection.close_on_drop();
+            prepare(&mut connection, self.engine()).await
+        };
+        match timeout(4 * PATIENCE, prepare).await {
+            Ok(done) => done,
+            Err(_) => Err(StoreError::Late(4 * PATIENCE)),
+        }
+    }
+}
+
+async fn prepare(connection: &mut PoolConnection<Any>, engine: Engine) -> Result<(), StoreError> {
+    let migrator = schema::migrator(engine);
+    if is_prepared(connection, engine).await? {
+        return Ok(());
+    }
+    let mut transaction = connection.begin_with(engine.begin()).await?;
+    if engine == Engine::Postgres
+        && let Err(error) = sqlx::query(LOCK).execute(&mut *transaction).await
+    {
+        transaction.rollback().await?;
+        if !is_unknown(&error) {
+            return Err(error.into());
+        }
+        // Not everything that speaks PostgreSQL has such locks. Whoever comes second fails then, and tries again.
+        return Ok(migrator.run_direct(None, &mut **connection, false).await?);
+    }
+    // As `run`, which cannot be awaited in a task here.
+    migrator.run_direct(None, &mut *transaction, false).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Whether every migration of this version was done. Asked first, since whoever only asks needs no right to make tables.
+async fn is_prepared(connection: &mut AnyConnection, engine: Engine) -> Result<bool, sqlx::Error> {
+    let exists = match engine {
+        Engine::Sqlite => "SELECT COUNT(*) FROM sqlite_master WHERE name = '_sqlx_migrations'",
+        Engine::Postgres => "SELECT COUNT(to_regclass('_sqlx_migrations'))",
+    };
+    let exists: i64 = sqlx::query_scalar(exists).fetch_one(&mut *connection).await?;
+    if exists == 0 {
+        return Ok(false);
+    }
+    let done = "SELECT version FROM _sqlx_migrations WHERE success";
+    let done: Vec<i64> = sqlx::query_scalar(done).fetch_all(connection).await?;
+    Ok(schema::migrator(engine).iter().all(|migration| done.contains(&migration.version)))
+}
+
+/// Whether the database does not have the function, or says that it will not have it.
+fn is_unknown(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("42883" | "0A000"))
+}
