@@ -174,6 +174,7 @@ pub struct Gateway {
     refresh: RefreshPolicy,
     users_in_state: bool,
     audience: Arc<str>,
+    leeway: Duration,
 }
 
 /// Who may use a token now, and the most that it can be worth: looked at on every request, cached verification or not.
@@ -262,6 +263,7 @@ impl Gateway {
             refresh: tokens.refresh,
             users_in_state: config.state.is_some_and(|state| state.users),
             audience: Arc::from(tokens.audience),
+            leeway: tokens.leeway,
         }
     }
 
@@ -336,6 +338,12 @@ impl Gateway {
     #[must_use]
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// How far clocks may differ.
+    #[must_use]
+    pub const fn leeway(&self) -> Duration {
+        self.leeway
     }
 
     /// The keys of this snapshot.

@@ -35,6 +35,8 @@ pub struct Gauges {
     pub revocations: usize,
     /// How long ago revocations were last seen to be complete; none for never, or where nothing is kept.
     pub state_age: Option<Duration>,
+    /// By how many milliseconds this node's clock is ahead of the state store's.
+    pub clock_offset: i64,
 }
 
 impl Metrics {
@@ -177,6 +179,8 @@ impl Metrics {
         self.series.hash_queue_depth.set(saturated(now.hash_queue_depth));
         self.series.token_cache_entries.set(saturated(now.token_cache_entries));
         self.series.revocations.set(saturated(now.revocations));
+        let offset = i32::try_from(now.clock_offset).unwrap_or(i32::MAX);
+        self.series.clock_offset.set(f64::from(offset) / 1000.0);
         self.series.state_age.set(now.state_age.map_or(-1.0, |age| age.as_secs_f64()));
         let mut text = String::new();
         for family in self.registry.gather() {
@@ -243,8 +247,13 @@ mod tests {
     use super::super::record::tests::permitted;
     use super::*;
 
-    const NOW: Gauges =
-        Gauges { hash_queue_depth: 3, token_cache_entries: 17, revocations: 5, state_age: None };
+    const NOW: Gauges = Gauges {
+        hash_queue_depth: 3,
+        token_cache_entries: 17,
+        revocations: 5,
+        state_age: None,
+        clock_offset: 0,
+    };
 
     fn holds(text: &str, line: &str) -> bool {
         text.lines().any(|l| l == line)

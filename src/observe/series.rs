@@ -47,6 +47,7 @@ pub(super) struct Series {
     pub(super) refreshes: IntCounterVec,
     pub(super) state_writes: Histogram,
     pub(super) state_age: Gauge,
+    pub(super) clock_offset: Gauge,
     pub(super) revocations: IntGauge,
 }
 
@@ -200,6 +201,13 @@ impl Series {
                         "Writes that shared one commit of the state store.",
                     )
                     .buckets(BATCH_BOUNDS.to_vec()),
+                )?,
+            )?,
+            clock_offset: register(
+                own,
+                Gauge::new(
+                    named("clock_offset_seconds"),
+                    "By how much this node's clock is ahead of the state store's.",
                 )?,
             )?,
             state_age: register(

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
@@ -43,6 +44,17 @@ impl Admin {
         missed.map(|plan| format!("no keys yet of {}\n", plan.issuer)).collect()
     }
 
+    /// By how many milliseconds our clock is ahead of the store's, where there is one.
+    fn clock_offset(&self) -> i64 {
+        self.shared.state.as_ref().map_or(0, |state| state.mirror().clock_offset())
+    }
+
+    /// Whether our clock is so far from the store's that other nodes may refuse the tokens that we date.
+    fn is_out_of_step(&self) -> bool {
+        let offset = Duration::from_millis(self.clock_offset().unsigned_abs());
+        offset > self.live.current().leeway()
+    }
+
     fn answer(&self, method: &Method, path: &[u8]) -> (StatusCode, &'static str, String) {
         let text = |status, body: &str| (status, "text/plain; charset=utf-8", body.to_owned());
         if method != Method::GET && method != Method::HEAD {
@@ -57,6 +69,7 @@ impl Admin {
                     token_cache_entries: self.shared.cache.len(),
                     revocations: mirror.map_or(0, |mirror| mirror.revocations()),
                     state_age: mirror.and_then(|mirror| mirror.age()),
+                    clock_offset: self.clock_offset(),
                 };
                 let (issuers, instant) = (self.issuers(), self.shared.clock.instant());
                 let ages = issuers
@@ -71,6 +84,9 @@ impl Admin {
             }
             b"/readyz" if self.shared.state.as_ref().is_some_and(|s| !s.mirror().is_current()) => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the state store does not answer\n")
+            }
+            b"/readyz" if self.is_out_of_step() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "the clock is not that of the state store\n")
             }
             b"/readyz" => match self.missed() {
                 missed if missed.is_empty() => text(StatusCode::OK, "ok\n"),

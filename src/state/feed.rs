@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::mirror::Mirror;
+use super::offset::Said;
 use super::revocations::{self, Revocation};
 use super::{Store, StoreError, users};
 use crate::clock::Clock;
@@ -35,7 +36,8 @@ pub(super) async fn follow(
     clock: Arc<dyn Clock>,
     filled: watch::Sender<bool>,
 ) {
-    let mut feed = Feed { store, mirror, clock, last: None, failing: false };
+    let offset = Said::default();
+    let mut feed = Feed { store, mirror, clock, last: None, failing: false, offset };
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut purged = feed.clock.instant();
@@ -78,6 +80,7 @@ struct Feed {
     /// The last number seen; `None` before the mirror was filled.
     last: Option<i64>,
     failing: bool,
+    offset: Said,
 }
 
 impl Feed {
@@ -87,7 +90,7 @@ impl Feed {
         let long_ago = self.mirror.age().is_some_and(|age| age > REFILL);
         match self.last {
             Some(last) if !long_ago => {
-                let newest = self.store.last().await?.0;
+                let newest = self.newest().await?;
                 if newest < last {
                     tracing::error!("the store is older than it was: was a backup put back?");
                     self.fill().await?;
@@ -101,10 +104,19 @@ impl Feed {
         Ok(())
     }
 
+    /// The last number; and how far our clock is from the one that says the time beside it.
+    async fn newest(&mut self) -> Result<i64, StoreError> {
+        let before = self.clock.wall();
+        let (newest, at) = self.store.last().await?;
+        self.mirror.offset().measure(before, at, self.clock.wall());
+        self.offset.say(self.mirror.clock_offset());
+        Ok(newest)
+    }
+
     /// Reads everything. The number is taken first: what is written meanwhile has a higher one, and is read again later.
     async fn fill(&mut self) -> Result<(), StoreError> {
         self.store.prepare().await?;
-        let newest = self.store.last().await?.0;
+        let newest = self.newest().await?;
         if self.mirror.holds_users() {
             self.read_users().await?;
         }
@@ -210,7 +222,8 @@ mod tests {
             all.spawn(async move { store.revoke(revocation).await.unwrap() });
         }
         all.join_all().await;
-        let feed = Feed { store, mirror, clock, last: None, failing: false };
+        let offset = Said::default();
+        let feed = Feed { store, mirror, clock, last: None, failing: false, offset };
         assert_eq!(feed.purge().await.unwrap(), Purged::More);
         assert!(feed.mirror.revocations() > 0, "forgotten with the last batch only");
         assert_eq!(feed.purge().await.unwrap(), Purged::All);

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::families::Family;
 use super::held::{Held, HeldUsers};
+use super::offset::ClockOffset;
 use super::order::{Everybody, Origin, Point};
 use super::revocations::{Entry, Revocation};
 use super::users::StoredUser;
@@ -60,6 +61,7 @@ pub struct Mirror {
     /// The highest number of whatever was noted.
     noted: AtomicI64,
     users: Option<HeldUsers>,
+    offset: ClockOffset,
     /// Up to which number the feed was read.
     number: watch::Sender<i64>,
 }
@@ -97,6 +99,7 @@ impl Mirror {
             everybody: ArcSwap::default(),
             noted: AtomicI64::new(0),
             users: users.then(HeldUsers::default),
+            offset: ClockOffset::default(),
             number: watch::Sender::default(),
         }
     }
@@ -119,6 +122,16 @@ impl Mirror {
         let seen = self.seen.load(Ordering::Acquire).checked_sub(1)?;
         let now = self.clock.instant().saturating_duration_since(self.began);
         Some(now.saturating_sub(Duration::from_millis(seen)))
+    }
+
+    /// By how many milliseconds this node's clock is ahead of the store's, as of the last poll.
+    #[must_use]
+    pub fn clock_offset(&self) -> i64 {
+        self.offset.millis()
+    }
+
+    pub(super) const fn offset(&self) -> &ClockOffset {
+        &self.offset
     }
 
     /// Whether a token is revoked.

@@ -21,6 +21,7 @@ mod families;
 mod feed;
 mod held;
 mod mirror;
+mod offset;
 mod order;
 mod prepare;
 mod refresh_token;

@@ -185,6 +185,9 @@ mod crash;
 // The sync before the answer.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod durability;
+// Nodes whose clocks differ.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod clocks;
 // Three nodes on one database.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod fleet;

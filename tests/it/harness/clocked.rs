@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use portcullis::clock::{Clock, SystemClock, Timestamp};
@@ -15,11 +16,17 @@ use tokio::sync::watch;
 
 /// The machine's clock, and so many seconds.
 #[derive(Debug)]
-pub(crate) struct OffsetClock(i64);
+pub(crate) struct OffsetClock(AtomicI64);
 
 impl OffsetClock {
     pub(crate) fn new(seconds: i64) -> Arc<Self> {
-        Arc::new(Self(seconds))
+        Arc::new(Self(AtomicI64::new(seconds)))
+    }
+
+    /// Sets it.
+    #[cfg(feature = "external-tests")]
+    pub(crate) fn set(&self, seconds: i64) {
+        self.0.store(seconds, Ordering::SeqCst);
     }
 }
 
@@ -30,8 +37,9 @@ impl Clock for OffsetClock {
     }
 
     fn wall(&self) -> SystemTime {
-        let by = Duration::from_secs(self.0.unsigned_abs());
-        if self.0 < 0 { SystemClock.wall() - by } else { SystemClock.wall() + by }
+        let seconds = self.0.load(Ordering::SeqCst);
+        let by = Duration::from_secs(seconds.unsigned_abs());
+        if seconds < 0 { SystemClock.wall() - by } else { SystemClock.wall() + by }
     }
 
     fn instant(&self) -> Instant {
@@ -42,6 +50,8 @@ impl Clock for OffsetClock {
 /// A running node. It ends with the test.
 pub(crate) struct Clocked {
     pub(crate) edge: SocketAddr,
+    #[cfg(feature = "external-tests")]
+    pub(crate) admin: SocketAddr,
     _stop: watch::Sender<bool>,
 }
 
@@ -64,8 +74,15 @@ impl Clocked {
         let server = Server::bind(live, shared, &listeners, admin, &mut Inherited::none());
         let server = server.unwrap();
         let edge = server.addresses()[0];
+        #[cfg(feature = "external-tests")]
+        let admin = server.admin_address().unwrap();
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(server.run(stopping));
-        Self { edge, _stop: stop }
+        Self {
+            edge,
+            #[cfg(feature = "external-tests")]
+            admin,
+            _stop: stop,
+        }
     }
 }
