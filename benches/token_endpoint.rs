@@ -15,6 +15,7 @@
     reason = "a bench that cannot go on has nothing to say"
 )]
 
+#[expect(dead_code, reason = "the floods count its lines")]
 mod edge;
 // The suites' own PostgreSQL. It finds its deadline and its signals in whoever includes it.
 #[expect(dead_code, reason = "the suites stop and pause it, too")]

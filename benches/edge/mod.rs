@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use portcullis::clock::{Clock as _, SystemClock};
@@ -84,6 +86,8 @@ pub(crate) fn write(directory: &Path, name: &str, bytes: &[u8]) {
 /// The binary, killed when dropped.
 pub(crate) struct Edge {
     process: Child,
+    /// How many lines it has said since it started.
+    said: Arc<AtomicU64>,
     /// Where it listens, in the order of its configuration.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) admin: SocketAddr,
@@ -124,8 +128,13 @@ impl Edge {
         });
         let admin = admin.expect("the binary did not start");
         // Whoever stops reading a pipe stops its writer sooner or later.
+        let said = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&said);
         std::thread::spawn(move || {
-            let mut lines = lines.map_while(Result::ok);
+            let lines = lines.map_while(Result::ok);
+            let mut lines = lines.inspect(|_| {
+                counter.fetch_add(1, Ordering::Relaxed);
+            });
             lines.by_ref().take(MOST_LINES).for_each(|line| eprintln!("{line}"));
             lines.for_each(drop);
         });
@@ -133,12 +142,17 @@ impl Edge {
         while operator.ask(&get("/readyz")).await.0 != 200 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Self { process, addresses, admin, listening, ready: began.elapsed() }
+        Self { process, said, addresses, admin, listening, ready: began.elapsed() }
     }
 
     /// The first address where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.addresses.first().copied().unwrap()
+    }
+
+    /// How many lines it has said in its log since it started.
+    pub(crate) fn lines(&self) -> u64 {
+        self.said.load(Ordering::Relaxed)
     }
 
     pub(crate) fn pid(&self) -> u32 {

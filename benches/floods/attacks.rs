@@ -37,11 +37,21 @@ pub(crate) struct Attack {
     pub(crate) what: &'static str,
     /// How many attackers there are; none has more than one connection.
     pub(crate) attackers: usize,
+    /// What each of what they hold open may take, in KiB of memory.
+    pub(crate) kib_each: u64,
 }
 
+/// Two buffers of 16 KiB, TLS, and the tasks of both halves of a connection.
+const KIB_OF_CONNECTION: u64 = 64;
+/// What one response holds whose client does not read it: README, "Resources".
+const KIB_OF_RESPONSE: u64 = 128;
+
 const fn attack(name: &'static str, attackers: usize, what: &'static str) -> Attack {
-    Attack { name, what, attackers }
+    Attack { name, what, attackers, kib_each: KIB_OF_CONNECTION }
 }
+
+/// Requests at once on each connection of those who do not read what they asked for.
+pub(crate) const STALLED_STREAMS: u32 = 50;
 
 pub(crate) const ATTACKS: &[Attack] = &[
     attack("slowloris", 500, "a head that never ends, a field a second; every fifth through TLS"),
@@ -55,6 +65,15 @@ pub(crate) const ATTACKS: &[Attack] = &[
     attack("h2-continuation", 8, "HTTP/2 heads that go on without end"),
     attack("h2-empty-data", 8, "HTTP/2 DATA that holds nothing, without end"),
     attack("logins", 64, "wrong passwords"),
+    attack("refresh-tokens", 450, "invented refresh tokens"),
+    Attack {
+        kib_each: KIB_OF_RESPONSE,
+        ..attack(
+            "stalled-downloads",
+            60,
+            "large responses that nobody reads: 50 on each HTTP/2 connection, one on every third, of HTTP/1.1",
+        )
+    },
 ];
 
 /// Idle connections of one kind, to see what each costs.

@@ -12,6 +12,7 @@ const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
+const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 
 const END_STREAM: u8 = 0x1;
@@ -44,6 +45,21 @@ pub(crate) fn ping() -> Vec<u8> {
 /// A whole request.
 pub(crate) fn get(stream: u32, token: &str) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &head(0x82, token))
+}
+
+/// A whole request for this path.
+pub(crate) fn get_path(stream: u32, path: &str, token: &str) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, &head_for(0x82, path, token))
+}
+
+/// What a client says that would take gigabytes at once: the largest windows there are.
+pub(crate) fn wide_open() -> Vec<u8> {
+    const INITIAL_WINDOW_SIZE: u16 = 0x4;
+    const MOST: u32 = 0x7fff_ffff;
+    let setting = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &MOST.to_be_bytes()].concat();
+    // What the connection may take began with 65,535.
+    let more = (MOST - 65_535).to_be_bytes();
+    [frame(SETTINGS, 0, 0, &setting), frame(WINDOW_UPDATE, 0, 0, &more)].concat()
 }
 
 /// A request with a body to come.
@@ -91,9 +107,13 @@ pub(crate) fn ends(received: &[u8], stream: u32) -> bool {
 
 /// Fields in HPACK (RFC 7541), by static indices and literals that nobody has to remember.
 fn head(method: u8, token: &str) -> Vec<u8> {
+    head_for(method, "/app/x", token)
+}
+
+fn head_for(method: u8, path: &str, token: &str) -> Vec<u8> {
     // `:scheme: https`, then `:path` and `:authority` by the index of their names.
     let mut fields = vec![method, 0x87, 0x04];
-    fields.extend(string("/app/x"));
+    fields.extend(string(path));
     fields.push(0x01);
     fields.extend(string("edge"));
     if !token.is_empty() {

@@ -3,17 +3,18 @@
 //! The real binary with a plain and a TLS listener before an application of the bench's own. Honest clients ask 200 times a
 //! second over kept connections, and ten times over new ones; a latency counts from when its request was due. First nobody
 //! else is there, then attackers of one class: slow heads, slow bodies, ten thousand idle connections, huge heads,
-//! connections with garbage, HTTP/2 requests taken back, floods of its other frames, wrong passwords. Each class has several
-//! rounds of both, and the medians count.
+//! connections with garbage, HTTP/2 requests taken back, floods of its other frames, wrong passwords, invented refresh tokens,
+//! large responses that nobody reads. Each class has several rounds of both, and the medians count.
 //!
 //! The binary is alone on core 0. On core 1 are the honest clients, the application and, at the lowest priority, a process of
 //! attackers, which gets what the others leave: most of a core. The same clients ask the application itself, too (the
 //! control): what their p99 gains under attack is the bench's own delay and not the binary's.
 //!
 //! The promises: the p99 of protected requests under attack is at most 3 times that of the idle rounds; no honest request
-//! fails; memory never exceeds what was there before by more than 64 KiB for each connection of the attackers (two buffers of
-//! 16 KiB, TLS, and the tasks of both halves) and 32 MiB for what passes through (heads, one password hash of 19 MiB). Ends
-//! non-zero when one is broken. Last comes what an idle connection of each kind costs.
+//! fails; `/readyz` is 200 whenever it is asked, five times a second; the log of the binary gets at most twenty lines a round;
+//! memory never exceeds what was there before by more than 64 KiB for each connection of the attackers (128 for each response
+//! that nobody reads) and 32 MiB for what passes through (heads, one password hash of 19 MiB). Ends non-zero when one is
+//! broken. Last comes what an idle connection of each kind costs.
 //!
 //! `cargo bench --bench floods -- [--seconds N] [--rounds N] [NAME…]`, the names being those in the table; 12 seconds, so that
 //! the time for a head is over within, and 3 rounds when left out, which takes a quarter of an hour.
@@ -36,6 +37,7 @@ mod dial;
 mod edge;
 mod frames;
 mod guests;
+mod readiness;
 #[expect(dead_code, reason = "the soak refreshes its tokens")]
 #[path = "../edge/site.rs"]
 mod site;
@@ -53,14 +55,16 @@ use tokio::time::sleep;
 
 use attacks::{ATTACKS, Attack, Attackers, IDLE, Report};
 use guests::{Measured, measure};
+use readiness::{Balancer, Readiness};
 use site::Site;
 use vitals::{Vitals, Watch};
 
 /// The promise about latency.
 const RATIO_BOUND: f64 = 3.0;
-/// The promise about memory: so much for each connection, and so much for all.
-const KIB_EACH: u64 = 64;
+/// The promise about memory: so much for all, besides what each attacker may hold.
 const KIB_IN_ALL: u64 = 32 << 10;
+/// The promise about the log of the binary: so many lines in a round.
+const LINES_BOUND: u64 = 20;
 /// How long the binary may take to get rid of the attackers, once they are gone.
 const SETTLES: Duration = Duration::from_secs(15);
 /// The limits of the listeners; none are the defaults, which is what they are here to show.
@@ -146,19 +150,23 @@ impl Bench {
         let idle = self.measure();
         let before = Vitals::of(pid);
         let watch = Watch::begin(pid);
+        let lines = self.site.edge.lines();
         let attackers = Attackers::send(attack.name, &self.site, &self.token);
+        let balancer = Balancer::begin(self.site.edge.admin);
         let (began, used) = (SystemClock.instant(), edge::processor(pid));
         let under = self.measure();
         let used = edge::processor(pid) - used;
         let busy = used.as_secs_f64() / began.elapsed().as_secs_f64();
+        let ready = balancer.end();
         let report = attackers.recall();
         let most = watch.end();
+        let lines = self.site.edge.lines() - lines;
         let end = SystemClock.instant() + SETTLES;
         // Some connections to the application are kept for later.
         while Vitals::of(pid).descriptors > before.descriptors + 64 && SystemClock.instant() < end {
             sleep(Duration::from_millis(100)).await;
         }
-        Round { idle, under, before, most, after: Vitals::of(pid), report, busy }
+        Round { idle, under, before, most, after: Vitals::of(pid), report, busy, ready, lines }
     }
 }
 
@@ -170,6 +178,9 @@ struct Round {
     after: Vitals,
     report: Report,
     busy: f64,
+    ready: Readiness,
+    /// What the binary said in its log.
+    lines: u64,
 }
 
 /// Medians over the rounds.
@@ -202,6 +213,8 @@ struct Outcome {
     asked: usize,
     failed: usize,
     failure: Option<String>,
+    ready: Readiness,
+    lines: u64,
 }
 
 impl Outcome {
@@ -216,15 +229,34 @@ impl Outcome {
         let before = rounds.first().unwrap().before;
         let after = rounds.last().unwrap().after;
         let most = rounds.iter().fold(Vitals::default(), |most, round| most.or_more(round.most));
+        let ready = rounds.iter().fold(Readiness::default(), |all, round| Readiness {
+            asked: all.asked + round.ready.asked,
+            missed: all.missed + round.ready.missed,
+        });
+        let lines = rounds.iter().map(|round| round.lines).max().unwrap();
         let mut report = Report::default();
         rounds.into_iter().for_each(|round| report.add(round.report));
-        Self { attack, report, idle, under, before, most, after, busy, asked, failed, failure }
+        Self {
+            attack,
+            report,
+            idle,
+            under,
+            before,
+            most,
+            after,
+            busy,
+            asked,
+            failed,
+            failure,
+            ready,
+            lines,
+        }
     }
 
     /// Says what was found, and whether the promises were kept.
     fn print(&self) -> bool {
         let Self { attack, report, idle, under, before, most, after, .. } = self;
-        let bound = before.kib + KIB_EACH * report.held + KIB_IN_ALL;
+        let bound = before.kib + attack.kib_each * report.held + KIB_IN_ALL;
         let ratio = under.p99 / idle.p99;
         let answers: Vec<String> =
             report.answers.iter().map(|(status, count)| format!("{count} x {status}")).collect();
@@ -256,11 +288,17 @@ impl Outcome {
             most.descriptors,
             most.threads
         );
-        println!("  {} honest requests answered, {} failed", self.asked, self.failed);
+        let Readiness { asked, missed } = self.ready;
+        println!(
+            "  {} honest requests answered, {} failed; {missed} of {asked} times not ready; at most {} lines of log a round",
+            self.asked, self.failed, self.lines
+        );
         let broken = [
             (ratio.is_nan() || ratio > RATIO_BOUND, "the p99 is above its bound"),
             (most.kib > bound, "the memory is above its bound"),
             (self.failed > 0, self.failure.as_deref().unwrap_or_default()),
+            (missed > 0, "it was not ready"),
+            (self.lines > LINES_BOUND, "the log has grown"),
         ];
         let broken: Vec<&str> = broken.iter().filter(|(is, _)| *is).map(|(_, why)| *why).collect();
         broken.iter().for_each(|why| println!("  BROKEN: {why}"));

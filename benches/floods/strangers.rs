@@ -5,11 +5,13 @@
 use std::io::{self, Error, ErrorKind};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::ClientConnection;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 
-use crate::attacks::{IDLE, Stranger};
+use crate::attacks::{IDLE, STALLED_STREAMS, Stranger};
 use crate::dial::{Io, Speaks, answer, ask, get};
 use crate::edge::token_request;
 use crate::frames;
@@ -45,6 +47,8 @@ pub(crate) async fn attempt(me: &mut Stranger, attack: &str, round: usize) -> io
             flood(me, post, |_| volley(&frames::empty_data(1))).await
         }
         "logins" => logins(me).await,
+        "refresh-tokens" => invented_tokens(me, round).await,
+        "stalled-downloads" => stalled_downloads(me).await,
         kept => {
             let (_, speaks) = IDLE.iter().find(|(attack, _)| attack.name == kept).unwrap();
             idle(me, *speaks).await
@@ -222,5 +226,49 @@ async fn logins(me: &Stranger) -> io::Result<()> {
             // Told to come back later.
             sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+/// Tokens that look like ours, each another.
+async fn invented_tokens(me: &Stranger, round: usize) -> io::Result<()> {
+    let mut io = connect(me, Speaks::Plain, me.number).await?;
+    let _open = me.tally.open();
+    for number in 0_u64.. {
+        me.tally.attempts(1);
+        let mut bytes = [0x5a; 64];
+        let known = [me.number as u64, round as u64, number].map(u64::to_be_bytes).concat();
+        bytes.iter_mut().zip(known).for_each(|(byte, own)| *byte = own);
+        let token = URL_SAFE_NO_PAD.encode(bytes);
+        let form = format!("grant_type=refresh_token&refresh_token=prt_{token}");
+        let answer = ask(&mut *io, token_request(&form, "").as_bytes()).await?;
+        me.tally.answer(answer.status);
+        if answer.last {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Asks for what is large, and reads nothing of it.
+async fn stalled_downloads(me: &Stranger) -> io::Result<()> {
+    const LARGE: &str = "/app/large";
+    let http1 = me.number.is_multiple_of(3);
+    let mut io = connect(me, if http1 { Speaks::Plain } else { Speaks::H2 }, me.number).await?;
+    let requests = if http1 {
+        get(LARGE, &me.token)
+    } else {
+        let streams = (0..STALLED_STREAMS).map(|number| 1 + 2 * number);
+        let requests = streams.flat_map(|stream| frames::get_path(stream, LARGE, &me.token));
+        [frames::opening(), frames::wide_open()].concat().into_iter().chain(requests).collect()
+    };
+    let count = if http1 { 1 } else { u64::from(STALLED_STREAMS) };
+    me.tally.attempts(count);
+    io.write_all(&requests).await?;
+    let _open: Vec<_> = (0..count).map(|_| me.tally.open()).collect();
+    // Until the edge has had enough, which only a write can tell who does not read.
+    loop {
+        sleep(LISTENS).await;
+        let still = if http1 { &b"\r\n"[..] } else { &frames::ping() };
+        io.write_all(still).await?;
     }
 }
