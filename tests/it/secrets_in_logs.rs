@@ -14,14 +14,24 @@ async fn nothing_secret_is_logged_at_any_level() {
     let upstream = Upstream::start(Behaviour::Says(ANSWER)).await;
     let site = Site::new(&upstream.address.to_string());
     let yaml = Site::yaml(&upstream.address.to_string());
-    site.write("portcullis.yaml", yaml + "identity: { forward_authorization: true }\n");
+    let yaml = yaml.replacen("grants: [password]", "grants: [password, refresh_token]", 1);
+    let more = "identity: { forward_authorization: true }\nstate: { sqlite: state.db }\n";
+    site.write("portcullis.yaml", yaml + more);
     for filter in ["trace", "debug", "pingora_proxy=trace,pingora_core=trace,h2=trace,hyper=trace"]
     {
         let mut command = site.command(&["run", "-c", "portcullis.yaml"]);
         // Our own lines name the addresses that the test must know.
         command.env("PORTCULLIS_LOG", format!("{filter},portcullis=trace"));
         let edge = Running::started(command.into()).await;
-        let token = edge.login("alice").await;
+        let login =
+            Wire::connect(edge.edge).await.ask(post("/token", &password_form("alice"))).await;
+        let [token, refresh] = ["access_token", "refresh_token"]
+            .map(|name| login.json()[name].as_str().unwrap().to_owned());
+        let spend = format!("grant_type=refresh_token&refresh_token={refresh}");
+        let spent = Wire::connect(edge.edge).await.ask(post("/token", &spend)).await;
+        let next = spent.is(200).json()["refresh_token"].as_str().unwrap().to_owned();
+        let secret = "grant_type=password&client_id=web&client_secret=planted-client-secret";
+        Wire::connect(edge.edge).await.ask(post("/token", secret)).await.is(401);
         let request = format!(
             "GET /orders/7?planted-query=1 HTTP/1.1\r\nHost: edge\r\nAuthorization: Bearer {token}\r\n\
              Cookie: sid=planted-cookie\r\nProxy-Authorization: Basic planted-proxy\r\n\r\n"
@@ -39,7 +49,8 @@ async fn nothing_secret_is_logged_at_any_level() {
         let log = edge.last_words().await.join("\n");
         let signature = token.rsplit('.').next().unwrap();
         let forms = [PASSWORD.to_owned(), PASSWORD.replace(' ', "+")];
-        for secret in ["planted", signature].into_iter().chain(forms.iter().map(String::as_str)) {
+        let secrets = ["planted", signature, &refresh, &next];
+        for secret in secrets.into_iter().chain(forms.iter().map(String::as_str)) {
             let shown = log.lines().find(|line| line.contains(secret));
             assert!(shown.is_none(), "{filter}: {shown:?}");
         }
