@@ -194,3 +194,6 @@ mod fleet;
 // The OAuth clients of Node.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod node_clients;
+// Applications as their authors ship them.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod applications;

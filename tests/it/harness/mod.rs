@@ -1,6 +1,8 @@
 //! What the suites stand on: an application that records, clients that send exact bytes, and the edge between them, all in
 //! this process on free ports, with a clock that moves only when told; and the built binary, for what only a process shows.
 
+#[cfg(feature = "external-tests")]
+pub(crate) mod applications;
 pub(crate) mod captured;
 pub(crate) mod certs;
 pub(crate) mod client;
