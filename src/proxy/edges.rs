@@ -12,7 +12,6 @@ use std::{fmt, io, mem};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use pingora::apps::HttpServerOptions;
 use pingora::protocols::http::v2::server::default_h2_options;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
@@ -317,9 +316,7 @@ impl Edges {
             guests: Arc::clone(guests),
         };
         let mut proxy = http_proxy(&self.conf, app);
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(limits.keepalive_timeout);
-        proxy.server_options = Some(options);
+        // Pingora's own timeout for idle connections would close without GOAWAY; the listener counts instead.
         let mut h2 = default_h2_options();
         h2.max_concurrent_streams(limits.h2_streams);
         h2.max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));

@@ -19,6 +19,7 @@ use crate::proxy::exchange_timer::{ExchangeTimer, Silences};
 use crate::proxy::guests::Busy;
 use crate::proxy::recheck::Admission;
 use crate::proxy::timed_session::Installed;
+use crate::proxy::upgrade::AnswerGate;
 use crate::reason::Reason;
 
 /// What was done with the request.
@@ -60,6 +61,8 @@ pub(super) struct Exchange {
     pub(super) busy: Option<Busy>,
     /// What is told to the watch over it.
     pub(super) admission: Arc<Admission>,
+    /// Holds back the answer to a request for an upgrade.
+    pub(super) gate: Option<Arc<AnswerGate>>,
     /// How much of the body has come, for the attempt that is under way.
     body: u64,
     /// Counts the silences of a request with a body, and of an upgrade.
@@ -94,6 +97,7 @@ impl Exchange {
             interim_answers: 0,
             busy: None,
             admission: Admission::current(),
+            gate: None,
             body: 0,
             timer: None,
             installed: None,

@@ -23,7 +23,7 @@ use crate::gateway::live::Live;
 use crate::proxy::exchange::{Exchange, Fate};
 use crate::proxy::guests::{Busy, Guests, Received};
 use crate::proxy::head::{self, HeadBounds};
-use crate::proxy::{hop, respond, sensitive, upstream};
+use crate::proxy::{hop, respond, sensitive, upgrade, upstream};
 use crate::random;
 use crate::reason::Reason;
 
@@ -248,6 +248,7 @@ impl ProxyHttp for EdgeProxy {
             let upgrade = session.is_upgrade_req();
             upstream::leave_silences(&mut peer, permit.upstream().timeouts, upgrade);
         }
+        exchange.gate = session.is_upgrade_req().then(|| upgrade::gate(&mut peer));
         Ok(Box::new(peer))
     }
 
@@ -274,6 +275,9 @@ impl ProxyHttp for EdgeProxy {
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
         upstream::edit(request, permit)?;
         hop::join_cookies(request)?;
+        if let Some(gate) = &exchange.gate {
+            gate.close();
+        }
         exchange.forwards(self.shared.clock.instant());
         Ok(())
     }
@@ -297,6 +301,9 @@ impl ProxyHttp for EdgeProxy {
         }
         if end_of_stream {
             exchange.admission.requested();
+            if let Some(gate) = &exchange.gate {
+                gate.open();
+            }
         }
         self.check_tunnel(session, exchange)
     }

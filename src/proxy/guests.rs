@@ -25,6 +25,8 @@ use crate::observe::ListenerMetrics;
 use crate::proxy::head::HeadError;
 use crate::proxy::listener::{goodbye, told};
 
+/// How long a client has to agree to the end of a connection over HTTP/2.
+const GO_AWAY: Duration = Duration::from_secs(1);
 /// How often a connection that is about to end is looked at.
 const GLANCE: Duration = Duration::from_millis(10);
 
@@ -303,6 +305,14 @@ impl Guest {
         if self.state.turn.lock().begun == 0 {
             self.seat.guests.refuse(Refusal::NoRequest);
         }
+    }
+
+    /// Tells an idle client over HTTP/2 that the connection ends, and returns once it has had the time to agree and whatever it
+    /// still asked is answered.
+    pub(super) async fn go_away(&self) {
+        self.state.hangup.send_replace(true);
+        sleep(GO_AWAY).await;
+        self.done().await;
     }
 
     /// Returns once we drain and the connection has nothing left to answer. HTTP/2 waits for the client to agree to the end,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora::apps::ServerApp;
-use pingora::protocols::{SocketDigest, Stream};
+use pingora::protocols::{ALPN, SocketDigest, Stream};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -226,15 +226,23 @@ async fn converse<A: ServerApp>(
     shutdown: &watch::Receiver<bool>,
 ) {
     let hangup = guest.hangup();
+    let http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
     let talk = async {
         let mut next = Some(stream);
         while let Some(stream) = next {
             next = app.process_new(stream, &hangup).await;
         }
     };
+    tokio::pin!(talk);
     tokio::select! {
-        () = talk => {}
-        () = guest.overdue() => {}
+        () = &mut talk => {}
+        // HTTP/2 says that a connection ends, and which requests it took (RFC 9113 section 6.8).
+        () = guest.overdue() => if http2 {
+            tokio::select! {
+                () = talk => {}
+                () = guest.go_away() => {}
+            }
+        },
         () = guest.farewell(shutdown) => {}
     }
     guest.done().await;

@@ -21,6 +21,7 @@ mod respond;
 mod sensitive;
 mod timed_session;
 mod tls;
+mod upgrade;
 mod upstream;
 mod upstream_tls;
 mod wire;

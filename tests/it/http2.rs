@@ -437,3 +437,19 @@ async fn what_is_no_preface_is_no_connection() {
     }
     assert!(edge.upstream.seen().is_empty());
 }
+
+/// Part 4, item 31. Without it a client could not tell whether a request that it sends at that moment was taken.
+#[tokio::test]
+async fn an_idle_connection_ends_with_goaway() {
+    let tls = "tls: { certificate: edge.pem, private_key: edge.key }";
+    let limits = "limits: { keepalive_timeout: 1s, header_timeout: 1s }";
+    let listener = format!("{{ address: '127.0.0.1:0', {tls}, {limits} }}");
+    let edge = edge().listener(&listener).start().await;
+    let mut used = edge.frames().await;
+    assert_eq!(used.ask(&request("GET", "/public/one"), None).await, Outcome::Answered(200));
+    let mut unused = edge.frames().await;
+    for client in [&mut used, &mut unused] {
+        let next = client.stream();
+        assert_eq!(client.outcome(next).await, Outcome::Gone(Some(0)), "NO_ERROR");
+    }
+}

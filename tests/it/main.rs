@@ -158,6 +158,9 @@ mod silences;
 // Tunnels.
 #[cfg(feature = "proxy")]
 mod websocket;
+// Tunnels to an application that answers at once.
+#[cfg(feature = "proxy")]
+mod upgrade_race;
 // Exchanges that outlive what let them pass.
 #[cfg(feature = "proxy")]
 mod outlived;
