@@ -160,7 +160,7 @@ async fn i18_pseudo_fields_stand_first_once_and_are_known() {
         let fields = [method, scheme, (b":authority", value.as_bytes()), path];
         malformed.fields(&format!("authority {value:?}"), &fields).await;
     }
-    for value in ["", "G ET", "GET\r\nX-User: mallory", "get", "CONNECT", "TRACE", "GET\0"] {
+    for value in ["", "G ET", "GET\r\nX-User: mallory", "CONNECT", "TRACE", "GET\0"] {
         let fields = [(&b":method"[..], value.as_bytes()), scheme, authority, path];
         malformed.fields(&format!("method {value:?}"), &fields).await;
     }
