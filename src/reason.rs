@@ -88,6 +88,7 @@ reasons! {
     UpstreamUnreachable "upstream_unreachable" "the upstream refused the connection or broke it"
     UpstreamTimeout "upstream_timeout" "the upstream did not answer in time"
     TunnelTimeout "tunnel_timeout" "nothing came through the upgraded connection for too long"
+    ClientGone "client_gone" "the client left before its answer had gone"
     InternalError "internal_error" "portcullis itself failed; the request was not forwarded"
 }
 

@@ -30,7 +30,7 @@ pub struct Record<'a> {
     pub method: &'a str,
     /// The path as received, without the query, which may hold secrets.
     pub path: &'a str,
-    /// The status sent; 0 when the client left before there was one.
+    /// The status sent; 499 when the client left before there was one.
     pub status: u16,
     /// Bytes of body sent to the client.
     pub bytes: u64,

@@ -22,6 +22,9 @@ use crate::proxy::timed_session::Installed;
 use crate::proxy::upgrade::AnswerGate;
 use crate::reason::Reason;
 
+/// The status in the log of a request whose client left before an answer began. No RFC has one; this is nginx's.
+const NO_ANSWER: u16 = 499;
+
 /// What was done with the request.
 #[derive(Debug)]
 pub(super) enum Fate {
@@ -239,6 +242,9 @@ impl Exchange {
             is_login: false,
         };
         self.tell(&mut record);
+        if status == 0 && self.failure == Some(Reason::ClientGone) {
+            record.status = NO_ANSWER;
+        }
         shared.metrics.request(&record);
         shared.log.record(&record);
     }
@@ -280,7 +286,9 @@ impl Exchange {
             Fate::Forwarded(permit) => {
                 match self.failure {
                     // What was forwarded has come to its end, though not to the one that was wanted.
-                    None | Some(Reason::TunnelTimeout) => record.decision = Decided::Forward,
+                    None | Some(Reason::TunnelTimeout | Reason::ClientGone) => {
+                        record.decision = Decided::Forward;
+                    }
                     // It was let through, and lasted for as long as it might.
                     Some(_) if self.admission.ended().is_some() => {
                         record.decision = Decided::Forward;

@@ -12,6 +12,7 @@ use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use tokio::time::timeout;
 
 use crate::access::connection::Transport;
 use crate::answer::Answer;
@@ -23,9 +24,13 @@ use crate::gateway::live::Live;
 use crate::proxy::exchange::{Exchange, Fate};
 use crate::proxy::guests::{Busy, Guests, Received};
 use crate::proxy::head::{self, HeadBounds};
+use crate::proxy::respond::BodyError;
 use crate::proxy::{hop, respond, sensitive, upgrade, upstream};
 use crate::random;
 use crate::reason::Reason;
+
+/// How long a connection has to end after a failure, with the time that it may linger.
+const END_TIME: Duration = Duration::from_secs(2);
 
 /// The requests of one listener.
 pub(super) struct EdgeProxy {
@@ -50,8 +55,13 @@ impl EdgeProxy {
     fn judge(&self, session: &Session, exchange: &mut Exchange) -> Result<Verdict> {
         exchange.request_id = random::identifier(&*self.shared.random)
             .map_err(|_| upstream::internal("no randomness"))?;
-        let busy = exchange.busy.as_mut();
-        let busy = busy.ok_or_else(|| upstream::internal("a client without a connection"))?;
+        let Some(busy) = exchange.busy.as_mut() else {
+            // Its connection ended before we came to the request.
+            let peer = session.client_addr().and_then(|address| address.as_inet());
+            exchange.client = peer.map(|address| address.ip().to_canonical());
+            exchange.path = path_text(session.req_header().raw_path());
+            return Err(upstream::gone());
+        };
         let (connection, received) = (busy.connection(self.transport), busy.received.take());
         let request = session.req_header();
         exchange.client = Some(exchange.gateway.client_address(&connection, &request.headers));
@@ -109,14 +119,17 @@ impl EdgeProxy {
         exchange: &mut Exchange,
         endpoint: Endpoint,
         query: Option<String>,
-    ) -> Answer {
+    ) -> Result<Answer> {
         let body = if session.req_header().method == Method::POST {
             match respond::read_body(session, MAX_BODY_BYTES).await {
                 Ok(body) => body,
+                Err(BodyError::Gone) if !exchange.busy.as_ref().is_some_and(Busy::is_broken) => {
+                    return Err(upstream::gone());
+                }
                 Err(error) => {
                     let outcome = Outcome::refused(error.reason());
                     exchange.fate = Fate::Served(endpoint, Box::new(outcome));
-                    return error.answer();
+                    return Ok(error.answer());
                 }
             }
         } else {
@@ -126,12 +139,12 @@ impl EdgeProxy {
         let head = session.req_header();
         let (method, headers) = (head.method.clone(), head.headers.clone());
         let Some(client) = exchange.client else {
-            return upstream::failure(Reason::InternalError);
+            return Ok(upstream::failure(Reason::InternalError));
         };
         let request = EndpointRequest { client, method, headers, query, body };
         let served = exchange.gateway.serve(endpoint, &request).await;
         exchange.fate = Fate::Served(endpoint, Box::new(served.outcome));
-        served.answer
+        Ok(served.answer)
     }
 
     /// Writes an answer of our own.
@@ -229,7 +242,7 @@ impl ProxyHttp for EdgeProxy {
                 answer
             }
             Verdict::Serve(endpoint, query) => {
-                Self::serve(session, exchange, endpoint, query).await
+                Self::serve(session, exchange, endpoint, query).await?
             }
         };
         self.answer(session, answer).await.map_err(|error| error.into_down())?;
@@ -364,10 +377,16 @@ impl ProxyHttp for EdgeProxy {
     ) -> FailToProxy {
         exchange.stop_counting(session);
         let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        if exchange.admission.ended().is_some() {
+            return gone;
+        }
         // Who sends chunks that are none is there, and may be told.
         let broken = exchange.busy.as_ref().is_some_and(Busy::is_broken);
-        let reason = if broken { Some(Reason::BadRequest) } else { upstream::reason(error) };
-        let Some(reason) = reason else { return gone };
+        let reason = if broken { Reason::BadRequest } else { upstream::reason(error) };
+        exchange.failure = Some(reason);
+        if reason == Reason::ClientGone {
+            return gone;
+        }
         let request_id = &exchange.request_id;
         match reason {
             // The access log has it; nobody is to be woken by what clients do.
@@ -379,7 +398,6 @@ impl ProxyHttp for EdgeProxy {
             }
             _ => tracing::warn!(%request_id, %reason, %error, "request failed"),
         }
-        exchange.failure = Some(reason);
         let answer = upstream::failure(reason);
         let error_code = answer.status.as_u16();
         if session.response_written().is_none_or(|head| upstream::is_interim(head.status)) {
@@ -391,7 +409,7 @@ impl ProxyHttp for EdgeProxy {
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, exchange: &mut Exchange) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
         exchange.stop_counting(session);
         let status = session.response_written().map_or(0, |head| head.status.as_u16());
         let bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
@@ -399,6 +417,13 @@ impl ProxyHttp for EdgeProxy {
         let method = method.unwrap_or_else(|| session.req_header().method.as_str());
         exchange.report(&self.shared, method, (status, bytes));
         exchange.reported = true;
+        let answered = error.is_some() && exchange.failure != Some(Reason::ClientGone);
+        if answered && session.as_http2().is_none() {
+            // Pingora only drops it, and an answer of ours could be lost to a reset.
+            let end = session.as_downstream_mut().shutdown();
+            // However it ends, it ends now.
+            drop(timeout(END_TIME, end).await);
+        }
     }
 
     /// Pingora's lines hold the query, and any client could flood them; ours is in `fail_to_proxy`.

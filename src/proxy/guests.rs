@@ -23,12 +23,15 @@ use crate::clock::Clock;
 use crate::config::ConnectionLimits;
 use crate::observe::ListenerMetrics;
 use crate::proxy::head::HeadError;
+use crate::proxy::lingering::{Lingering, Lingers};
 use crate::proxy::listener::{goodbye, told};
 
 /// How long a client has to agree to the end of a connection over HTTP/2.
 const GO_AWAY: Duration = Duration::from_secs(1);
 /// How often a connection that is about to end is looked at.
 const GLANCE: Duration = Duration::from_millis(10);
+/// How often, while requests that came with its end may still begin. Those that never do were refused by the codec.
+const MOST_GLANCES: u32 = 10;
 
 /// Why a connection is not served, or not any longer. The names are the labels of the metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +68,7 @@ impl Refusal {
 pub(super) struct Crowd {
     open: AtomicUsize,
     by_address: DashMap<IpAddr, usize>,
+    lingering: Arc<Lingering>,
 }
 
 /// The living connections of one listener.
@@ -108,6 +112,8 @@ pub(super) struct GuestState {
     upgraded: AtomicBool,
     broken: AtomicBool,
     flooded: AtomicBool,
+    /// The connections of the listener that linger.
+    lingering: Arc<Lingering>,
     /// Tells the connection to end with the request that comes next.
     hangup: watch::Sender<bool>,
 }
@@ -252,6 +258,7 @@ impl Seat {
             upgraded: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             flooded: AtomicBool::new(false),
+            lingering: Arc::clone(&guests.crowd.lingering),
             hangup: watch::Sender::new(false),
         });
         guests.by_socket.insert(place_of(digest), Arc::clone(&state));
@@ -342,7 +349,10 @@ impl Guest {
 
     /// Returns once nothing is being answered: a request over HTTP/2 is logged after its connection may have ended.
     pub(super) async fn done(&self) {
-        while self.state.turn.lock().busy > 0 {
+        let mut glances = 0;
+        while self.state.turn.lock().busy > 0 || (self.state.has_unseen() && glances < MOST_GLANCES)
+        {
+            glances += 1;
             sleep(GLANCE).await;
         }
     }
@@ -385,6 +395,21 @@ impl GuestState {
         let mut turn = self.turn.lock();
         turn.received = Some(received);
         turn.reading = true;
+    }
+
+    /// It is about to linger, if not too many do.
+    pub(super) fn linger(&self) -> Option<Lingers> {
+        self.lingering.begin()
+    }
+
+    /// How many requests were begun.
+    pub(super) fn begun(&self) -> u64 {
+        self.turn.lock().begun
+    }
+
+    /// Whether some of the requests that came in were not begun yet.
+    fn has_unseen(&self) -> bool {
+        self.begun() < self.opened.load(Ordering::Relaxed)
     }
 
     /// How many requests were answered.

@@ -13,6 +13,7 @@ mod guests;
 mod head;
 mod hop;
 mod inherited;
+mod lingering;
 mod listener;
 mod open_sockets;
 mod proxy_protocol;

@@ -8,11 +8,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderValue, Method, StatusCode, Version};
+use pingora::Error;
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::timeout;
 
 use crate::answer::Answer;
+use crate::proxy::upstream;
 use crate::reason::Reason;
 
 /// The largest unread body that is read and thrown away to keep a connection.
@@ -31,18 +33,29 @@ pub(super) enum BodyError {
     /// It did not arrive in time.
     #[error("the body did not arrive in time")]
     Late,
-    /// It was cut or malformed.
-    #[error("the body is cut or malformed")]
+    /// It was malformed.
+    #[error("the body is malformed")]
     Broken,
+    /// It was cut, or broke the grammar of chunks.
+    #[error("the body is cut")]
+    Gone,
 }
 
 impl BodyError {
+    fn of(error: Box<Error>) -> Self {
+        match upstream::reason(&error.into_down()) {
+            Reason::ClientGone => Self::Gone,
+            Reason::RequestTimeout => Self::Late,
+            _ => Self::Broken,
+        }
+    }
+
     /// The reason in the log and the metrics.
     pub(super) const fn reason(self) -> Reason {
         match self {
             Self::TooLarge => Reason::ContentTooLarge,
             Self::Late => Reason::RequestTimeout,
-            Self::Broken => Reason::BadRequest,
+            Self::Broken | Self::Gone => Reason::BadRequest,
         }
     }
 
@@ -51,7 +64,7 @@ impl BodyError {
         let (status, code) = match self {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "content_too_large"),
             Self::Late => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
-            Self::Broken => (StatusCode::BAD_REQUEST, "bad_request"),
+            Self::Broken | Self::Gone => (StatusCode::BAD_REQUEST, "bad_request"),
         };
         Answer::json(status, &serde_json::json!({ "error": code }))
     }
@@ -123,7 +136,7 @@ async fn invited(session: &mut Session, limit: usize) -> Result<Bytes, BodyError
 
 async fn collect(session: &mut Session, limit: usize) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = session.read_request_body().await.map_err(|_| BodyError::Broken)? {
+    while let Some(chunk) = session.read_request_body().await.map_err(BodyError::of)? {
         if body.len().saturating_add(chunk.len()) > limit {
             return Err(BodyError::TooLarge);
         }

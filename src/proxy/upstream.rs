@@ -162,17 +162,19 @@ fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     names.filter(|name| ![CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name))
 }
 
-/// What a failure means; `None` when it is the client that is gone.
-pub(super) fn reason(error: &Error) -> Option<Reason> {
+/// What a failure means.
+pub(super) fn reason(error: &Error) -> Reason {
     match (error.esource(), error.etype()) {
-        (_, ErrorType::CustomCode(TOO_LARGE, _)) => Some(Reason::ContentTooLarge),
-        (_, ErrorType::Custom(UPSTREAM_SILENT)) => Some(Reason::UpstreamTimeout),
-        (_, ErrorType::Custom(TUNNEL_SILENT)) => Some(Reason::TunnelTimeout),
+        (_, ErrorType::CustomCode(TOO_LARGE, _)) => Reason::ContentTooLarge,
+        (_, ErrorType::Custom(UPSTREAM_SILENT)) => Reason::UpstreamTimeout,
+        (_, ErrorType::Custom(TUNNEL_SILENT)) => Reason::TunnelTimeout,
         (
             ErrorSource::Upstream,
             ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout,
-        ) => Some(Reason::UpstreamTimeout),
-        (ErrorSource::Upstream, _) => Some(Reason::UpstreamUnreachable),
+        ) => Reason::UpstreamTimeout,
+        (ErrorSource::Upstream, _) => Reason::UpstreamUnreachable,
+        (ErrorSource::Downstream, ErrorType::ReadTimedout) => Reason::RequestTimeout,
+        (ErrorSource::Downstream, _) if broke_protocol(error) => Reason::BadRequest,
         (
             ErrorSource::Downstream,
             ErrorType::ReadError
@@ -181,11 +183,22 @@ pub(super) fn reason(error: &Error) -> Option<Reason> {
             | ErrorType::ConnectionClosed
             // A stream that was reset, as browsers do with what they do not need any more.
             | ErrorType::H2Error,
-        ) => None,
-        (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Reason::RequestTimeout),
-        (ErrorSource::Downstream, _) => Some(Reason::BadRequest),
-        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Reason::InternalError),
+        ) => Reason::ClientGone,
+        (ErrorSource::Downstream, _) => Reason::BadRequest,
+        (ErrorSource::Internal | ErrorSource::Unset, _) => Reason::InternalError,
     }
+}
+
+/// Whether it was the client's message that could not be read, and not the client that left: a stream or connection that the
+/// HTTP/2 codec has ended (RFC 9113 section 5.4).
+pub(super) fn broke_protocol(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<h2::Error>();
+    cause.is_some_and(|cause| cause.is_library() && !cause.is_io())
+}
+
+/// The client is not there any more.
+pub(super) fn gone() -> Box<Error> {
+    Error::explain(ErrorType::ConnectionClosed, "the client is gone").into_down()
 }
 
 /// What the client hears of a failure.

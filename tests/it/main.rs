@@ -152,6 +152,12 @@ mod upstream_tls;
 // Certificates of clients.
 #[cfg(feature = "proxy")]
 mod client_certificates;
+// Clients that leave.
+#[cfg(feature = "proxy")]
+mod client_gone;
+// Clients that send everything before they read.
+#[cfg(feature = "proxy")]
+mod refused_uploads;
 // Who is blamed for a silence.
 #[cfg(feature = "proxy")]
 mod silences;

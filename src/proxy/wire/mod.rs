@@ -13,7 +13,6 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf as _, BytesMut};
@@ -22,22 +21,19 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::clock::Clock;
 use crate::proxy::guests::GuestState;
 use crate::proxy::head::HeadBounds;
+use crate::proxy::lingering::Lingers;
 use crate::proxy::wire::frames::Frames;
 use crate::proxy::wire::http1::Http1;
 
 /// Writes that are gathered, in bytes; what is larger goes out at once.
 const GATHERED: usize = 4 * 1024;
-/// How long a connection that ends with unread bytes of the client is read on, so that the answer is not lost to a reset
-/// (RFC 9112 section 9.6).
-const LINGER_TIME: Duration = Duration::from_secs(1);
-/// And how many bytes of them.
-const LINGER_BYTES: usize = 1024 * 1024;
+/// How often the end of a client's HTTP/2 is held back: each time the codec hands on one request at least, if there is one.
+const MOST_HELD: u16 = 256;
 
 /// What is spoken on a connection.
 #[derive(Debug)]
@@ -45,9 +41,19 @@ pub(super) enum Spoken {
     /// HTTP/1, cut into messages.
     Http1(Box<Http1>),
     /// HTTP/2, counted.
-    Http2(Box<Frames>, Arc<dyn Clock>),
+    Http2(Box<Frames>, Arc<dyn Clock>, Ending),
     /// Whatever; nobody looks.
     Anything,
+}
+
+/// The end of a client's HTTP/2, held back until its last requests are seen: the codec below us forgets those that came with
+/// the end.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    /// How it ended.
+    result: Option<io::Result<()>>,
+    /// How often it was held back.
+    held: u16,
 }
 
 impl Spoken {
@@ -56,7 +62,7 @@ impl Spoken {
     }
 
     pub(super) fn http2(clock: Arc<dyn Clock>) -> Self {
-        Self::Http2(Box::new(Frames::new(clock.instant())), clock)
+        Self::Http2(Box::new(Frames::new(clock.instant())), clock, Ending::default())
     }
 }
 
@@ -70,6 +76,8 @@ pub(super) struct Wire<S> {
     spoken: Spoken,
     /// Written, and not sent yet.
     gathered: BytesMut,
+    /// Its end, while it lingers.
+    end: Option<Lingers>,
 }
 
 /// Without the bytes that are on their way.
@@ -87,7 +95,7 @@ impl<S> Wire<S> {
         guest: Arc<GuestState>,
         spoken: Spoken,
     ) -> Self {
-        Self { io, id, digest, guest, spoken, gathered: BytesMut::new() }
+        Self { io, id, digest, guest, spoken, gathered: BytesMut::new(), end: None }
     }
 }
 
@@ -115,9 +123,23 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         match &mut self.spoken {
             Spoken::Anything => Pin::new(&mut self.io).poll_read(cx, out),
             Spoken::Http1(http1) => http1.poll_read(&mut self.io, &self.guest, cx, out),
-            Spoken::Http2(frames, clock) => {
+            Spoken::Http2(frames, clock, ending) => {
                 let before = out.filled().len();
-                ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
+                if ending.result.is_none() {
+                    let result = ready!(Pin::new(&mut self.io).poll_read(cx, out));
+                    if result.is_err() || out.filled().len() == before {
+                        ending.result = Some(result);
+                    }
+                }
+                if let Some(result) = &mut ending.result {
+                    let begun = self.guest.begun();
+                    if ending.held < MOST_HELD && begun < frames.opened() {
+                        ending.held += 1;
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    return Poll::Ready(std::mem::replace(result, Ok(())));
+                }
                 let came = out.filled().get(before..).unwrap_or_default();
                 let counted = frames.received(came, || clock.instant());
                 self.guest.opened(frames.opened());
@@ -150,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -166,7 +188,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
             this.gathered.extend_from_slice(bytes);
             bytes.len()
         };
-        if let Spoken::Http2(frames, _) = &mut this.spoken {
+        if let Spoken::Http2(frames, ..) = &mut this.spoken {
             frames.sent(written);
         }
         Poll::Ready(Ok(written))
@@ -180,31 +202,24 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_send(cx))?;
-        Pin::new(&mut this.io).poll_shutdown(cx)
+        if this.end.is_none() {
+            ready!(this.poll_send(cx))?;
+            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+            let unread = matches!(&this.spoken, Spoken::Http1(http1) if http1.has_unread());
+            this.end = unread.then(|| this.guest.linger()).flatten();
+        }
+        if let Some(end) = &mut this.end {
+            ready!(end.poll_read_on(&mut this.io, cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 #[async_trait]
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Shutdown for Wire<S> {
     async fn shutdown(&mut self) {
-        if AsyncWriteExt::shutdown(self).await.is_err() {
-            return;
-        }
-        if matches!(&self.spoken, Spoken::Http1(http1) if http1.has_unread()) {
-            let mut thrown = 0;
-            let mut room = [0; 4096];
-            let reading = async {
-                while let Ok(count) = self.io.read(&mut room).await
-                    && count > 0
-                    && thrown < LINGER_BYTES
-                {
-                    thrown += count;
-                }
-            };
-            // Whichever comes first, the connection has had its chance.
-            drop(timeout(LINGER_TIME, reading).await);
-        }
+        // A client that is gone needs no end.
+        drop(AsyncWriteExt::shutdown(self).await);
     }
 }
 
