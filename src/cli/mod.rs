@@ -3,6 +3,7 @@
 //! Codes: 0 done, or nothing worse than warnings; 1 the configuration's own tests failed, or the command could not do its
 //! work; 2 the configuration, or the command line, is invalid.
 
+mod adopt;
 mod bans;
 mod check;
 mod clients;
@@ -80,6 +81,8 @@ enum Command {
     Token(token::Token),
     /// End tokens before their time, on every node.
     Revoke(revoke::Revoke),
+    /// Take over the state store of another issuer.
+    Adopt(adopt::Adopt),
     /// Who may not log in for having guessed too often.
     #[command(subcommand)]
     Bans(bans::Bans),
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Keys(keys) => keys.run(),
         Command::Token(token) => token.run(),
         Command::Revoke(revoke) => revoke.run(),
+        Command::Adopt(adopt) => adopt.run(),
         Command::Bans(bans) => bans.run(),
         Command::Users(users) => users.run(),
         #[cfg(feature = "proxy")]

@@ -27,6 +27,7 @@ use crate::gateway::live::Live;
 use crate::observe;
 use crate::proxy::{Inherited, QUIET, Server};
 use crate::random::OsRandom;
+use crate::state::{Store, StoreError};
 
 /// How long a start waits for the state store.
 const STATE_PATIENCE: Duration = Duration::from_secs(5);
@@ -123,7 +124,10 @@ fn stopped_while_starting() -> std::io::Result<impl Future<Output = ()>> {
 /// process before us has it all, so nobody takes over without.
 async fn fill(shared: &Shared, taking_over: bool) -> anyhow::Result<()> {
     if let Some(state) = &shared.state
-        && !state.filled(STATE_PATIENCE).await
+        && !tokio::select! {
+            filled = state.filled(STATE_PATIENCE) => filled,
+            error = refused(state.store()) => return Err(error.into()),
+        }
     {
         if taking_over {
             bail!("the state store does not answer");
@@ -139,6 +143,14 @@ async fn fill(shared: &Shared, taking_over: bool) -> anyhow::Result<()> {
         timeout(KEY_PATIENCE, keys).await.context("no keys of an outside issuer")?;
     }
     Ok(())
+}
+
+/// Returns if the store is another issuer's. One that cannot be reached may still be ours.
+async fn refused(store: &Store) -> StoreError {
+    match store.prepare().await {
+        Err(error @ StoreError::Issuer { .. }) => error,
+        Ok(()) | Err(_) => std::future::pending().await,
+    }
 }
 
 /// Returns once the process was told to stop and has had the time to drain.

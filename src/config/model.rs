@@ -231,6 +231,8 @@ pub struct StateConfig {
     pub max_staleness: Duration,
     /// Whether users are kept there.
     pub users: bool,
+    /// Whose it is: `tokens.issuer`.
+    pub issuer: String,
 }
 
 /// The paths of the own endpoints; `None` is off. Never equal, not even in another case.

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::config::{self, Config, Files, Listener, Operation, Problem, Sources, StateConfig, Tls};
 use crate::gateway::rehearsal::{self, TestFailure};
-use crate::gateway::{Gateway, Shared};
+use crate::gateway::{Gateway, Shared, removed};
 
 /// The snapshot in force.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub enum Rejected {
     Invalid(Vec<Problem>),
     /// Its own tests fail.
     Tests(Vec<TestFailure>),
-    /// It is valid, but its state is not the one that is open.
+    /// It is valid, but its state is not the one that is open, or it has another issuer.
     Restart,
     /// It is valid, but one of its addresses cannot be had.
     Bind(BindError),
@@ -79,7 +79,7 @@ impl fmt::Display for Rejected {
             Self::Invalid(problems) => problems.iter().try_for_each(|p| writeln!(f, "error: {p}")),
             Self::Restart => writeln!(
                 f,
-                "error: `state` or `users.database` changed, which takes a restart; nothing was reloaded"
+                "error: `state`, `users.database` or, with a state store, `tokens.issuer` changed, which takes a restart; nothing was reloaded"
             ),
             Self::Bind(error) => writeln!(f, "error: {error}; nothing was reloaded"),
             Self::Tests(failures) => {
@@ -182,7 +182,9 @@ impl Live {
         self.shared.throttle.set_limits(limits);
         come_into_force(&gateway, &listeners);
         self.operation.store(Arc::new(operation));
-        self.current.store(Arc::new(gateway));
+        let gateway = Arc::new(gateway);
+        let before = self.current.swap(Arc::clone(&gateway));
+        removed::end(&before, &gateway);
         // After the swap: whoever comes in through a new listener is judged by the snapshot that it belongs to.
         if let Some(change) = change {
             change();

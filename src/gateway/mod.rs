@@ -7,6 +7,7 @@ mod authority;
 pub mod decide;
 pub mod live;
 pub mod rehearsal;
+mod removed;
 #[cfg(test)]
 mod tests;
 
@@ -126,6 +127,7 @@ impl Shared {
             clock: Arc::clone(&self.clock),
             max_staleness: config.max_staleness,
             users: config.users,
+            issuer: config.issuer.clone(),
             observer: Some(Arc::new(move |writes| metrics.state_committed(writes))),
         };
         self.throttle.set_limits(limits);

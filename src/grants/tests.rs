@@ -49,6 +49,7 @@ impl Stage {
             clock: Arc::new(SystemClock),
             max_staleness: Duration::from_secs(300),
             users: true,
+            issuer: "https://edge.example.com".to_owned(),
             observer: None,
         };
         let place = Place::Sqlite(directory.path().join("state.db"));

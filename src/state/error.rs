@@ -26,6 +26,16 @@ pub enum StoreError {
     /// The file or its directory cannot be made, or is open to every user.
     #[error("the state file cannot be used: {0}")]
     File(#[from] std::io::Error),
+    /// It keeps the logins of another issuer.
+    #[error(
+        "the state store belongs to the issuer `{theirs}`, and this one is `{own}`: two fleets cannot share one; if the issuer was changed on purpose, `portcullis adopt` takes the store over"
+    )]
+    Issuer {
+        /// Whose it is.
+        theirs: String,
+        /// Who asks.
+        own: String,
+    },
     /// This build has no driver for it.
     #[error("this build has no driver for that database")]
     Driver,

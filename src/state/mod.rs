@@ -23,6 +23,7 @@ mod held;
 mod mirror;
 mod offset;
 mod order;
+mod owner;
 mod prepare;
 mod refresh_token;
 mod revocations;
@@ -65,6 +66,8 @@ pub struct StateSettings {
     pub max_staleness: Duration,
     /// Whether users are kept in the store, so that the mirror holds them as well.
     pub users: bool,
+    /// Whose the store is: it refuses to be another's.
+    pub issuer: String,
     /// Told how many writes shared one commit.
     pub observer: Option<Arc<dyn Fn(usize) + Send + Sync>>,
 }
@@ -97,9 +100,10 @@ impl State {
     /// # Errors
     /// [`StoreError`] when the place itself is unusable.
     pub fn open(place: &Place, settings: StateSettings) -> Result<Self, StoreError> {
-        let StateSettings { clock, max_staleness, users, observer } = settings;
+        let StateSettings { clock, max_staleness, users, issuer, observer } = settings;
         let mirror = Arc::new(Mirror::new(Arc::clone(&clock), max_staleness, users));
         let store = Store::open(place, Arc::clone(&clock), Arc::clone(&mirror), observer)?;
+        let store = store.owned_by(&issuer);
         let mut tasks = JoinSet::new();
         let (fills, filled) = watch::channel(false);
         tasks.spawn(feed::follow(store.clone(), Arc::clone(&mirror), Arc::clone(&clock), fills));

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::store::Engine;
 use super::writer::PATIENCE;
-use super::{Store, StoreError, schema};
+use super::{Store, StoreError, owner, schema};
 
 /// Held while tables are made. Any number that nobody else takes.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(8111739203847102)";
@@ -16,13 +16,17 @@ impl Store {
     /// Makes the tables that are missing. Whoever comes second waits and finds them.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot be reached or made.
+    /// [`StoreError`] when it cannot be reached or made, or belongs to another issuer.
     pub async fn prepare(&self) -> Result<(), StoreError> {
         let prepare = async {
             let mut connection = self.connection().await?;
             // What is not ended in time must not go on in somebody else's hands.
             connection.close_on_drop();
-            prepare(&mut connection, self.engine()).await
+            prepare(&mut connection, self.engine()).await?;
+            match self.issuer() {
+                Some(issuer) => owner::claim(&mut connection, issuer).await,
+                None => Ok(()),
+            }
         };
         match timeout(4 * PATIENCE, prepare).await {
             Ok(done) => done,

@@ -70,6 +70,14 @@ CREATE INDEX IF NOT EXISTS failures_revision ON failures (revision);
 CREATE INDEX IF NOT EXISTS failures_fades_at ON failures (fades_at);
 ";
 
+/// What holds for all of the store, such as whose it is.
+const SETTINGS: &str = "
+CREATE TABLE IF NOT EXISTS settings (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+);
+";
+
 /// What a login asks for in the order of revocations.
 macro_rules! order_index {
     () => {
@@ -95,7 +103,8 @@ pub(super) fn migrator(engine: Engine) -> Migrator {
     let tables = Migration::new(1, "tables".into(), simple, TABLES.into_sql_str(), false);
     let failures = Migration::new(2, "failures".into(), simple, FAILURES.into_sql_str(), false);
     let order = Migration::new(3, "order".into(), simple, order(engine).into_sql_str(), false);
-    let mut migrator = Migrator::with_migrations(vec![tables, failures, order]);
+    let settings = Migration::new(5, "settings".into(), simple, SETTINGS.into_sql_str(), false);
+    let mut migrator = Migrator::with_migrations(vec![tables, failures, order, settings]);
     // `prepare` has one of its own, which both engines know.
     migrator.set_locking(false);
     // A newer version may have been here, during an upgrade: tables are only ever added to.

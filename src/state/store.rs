@@ -92,6 +92,8 @@ pub struct Store {
     pool: AnyPool,
     writers: Writers,
     time: StoreTime,
+    /// Whose it must be; asked when the tables are prepared.
+    issuer: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Store {
@@ -137,7 +139,7 @@ impl Store {
             .connect_lazy(&url)?;
         let time = StoreTime::new(engine, Arc::clone(&clock));
         let writers = Writers::start(&pool, engine, clock, &mirror, observer);
-        Ok(Self { pool, writers, time })
+        Ok(Self { pool, writers, time, issuer: None })
     }
 
     /// What a login that begins now notes. It must be asked before anything that the login depends on.
@@ -246,6 +248,17 @@ impl Store {
     /// A connection of its own.
     pub(super) async fn connection(&self) -> Result<PoolConnection<Any>, sqlx::Error> {
         self.pool.acquire().await
+    }
+
+    /// The same store, which must belong to this issuer or to nobody yet: [`Store::prepare`] fails for another's.
+    #[must_use]
+    pub fn owned_by(mut self, issuer: &str) -> Self {
+        self.issuer = Some(Arc::from(issuer));
+        self
+    }
+
+    pub(super) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
     }
 
     pub(super) const fn engine(&self) -> Engine {

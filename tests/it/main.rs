@@ -75,6 +75,9 @@ mod token_endpoint;
 // The feed between nodes, on PostgreSQL.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod feed;
+// Whose the state is.
+#[cfg(feature = "proxy")]
+mod owner;
 // `portcullis revoke`.
 #[cfg(feature = "proxy")]
 mod revoke_command;
@@ -197,6 +200,9 @@ mod durability;
 // Nodes whose clocks differ.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod clocks;
+// The rights of the database role.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod rights;
 // Three nodes on one database.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod fleet;

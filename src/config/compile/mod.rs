@@ -64,8 +64,9 @@ pub(super) fn compile(
     let (listeners, admin) = listeners::compile(compiler, raw, !trusted_proxies.is_empty());
     let identity = identity::compile(compiler, raw.identity.as_ref());
     let users_in_state = raw.users.as_ref().is_some_and(|users| users.database == Some(true));
-    let state = state::compile(compiler, raw.state.as_ref(), users_in_state);
     let (tokens, issuers) = tokens::compile(compiler, raw.tokens.as_ref(), &mut scopes);
+    let issuer = tokens.as_ref().map_or("", |tokens| &*tokens.issuer);
+    let state = state::compile(compiler, raw.state.as_ref(), users_in_state, issuer);
     let users = users::compile(compiler, raw.users.as_ref(), &mut scopes);
     let clients = clients::compile(compiler, raw.clients.as_ref(), &mut scopes);
     let upstreams = upstreams::compile(compiler, raw.upstreams.as_ref(), &identity);

@@ -18,6 +18,7 @@ pub(super) fn compile(
     compiler: &mut Compiler<'_>,
     raw: Option<&RawState>,
     users: bool,
+    issuer: &str,
 ) -> Option<StateConfig> {
     let raw = raw?;
     let root = Where::default().key("state");
@@ -54,7 +55,7 @@ pub(super) fn compile(
             None
         }
     };
-    Some(StateConfig { place: place?, max_staleness, users })
+    Some(StateConfig { place: place?, max_staleness, users, issuer: issuer.to_owned() })
 }
 
 /// Says that something cannot be had, unless a `state` section was there and is at fault itself.
