@@ -91,30 +91,44 @@ impl Clock for SystemClock {
     }
 }
 
-/// A wall clock that moves only when told to; its monotonic side is the machine's. For tests and `explain --at`.
+/// A wall clock that moves only when told to; its monotonic side is the machine's, and can be told to run ahead. For tests
+/// and `explain --at`.
 #[derive(Debug)]
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    /// Seconds since the epoch.
+    wall: AtomicU64,
+    /// Milliseconds that the monotonic side is ahead of the machine's.
+    ahead: AtomicU64,
+}
 
 impl ManualClock {
     /// A clock that stands at `now`.
     #[must_use]
     pub const fn new(now: Timestamp) -> Self {
-        Self(AtomicU64::new(now.0))
+        Self { wall: AtomicU64::new(now.0), ahead: AtomicU64::new(0) }
     }
 
     /// Moves the wall time forward.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+        self.wall.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+
+    /// Moves the monotonic time forward, in whole milliseconds. What waits by the machine's timers waits on.
+    pub fn advance_instant(&self, by: Duration) {
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.ahead.fetch_add(millis, Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.wall.load(Ordering::SeqCst))
     }
 
     fn instant(&self) -> Instant {
-        SystemClock.instant()
+        let ahead = Duration::from_millis(self.ahead.load(Ordering::SeqCst));
+        let now = SystemClock.instant();
+        now.checked_add(ahead).unwrap_or(now)
     }
 
     fn is_simulated(&self) -> bool {

@@ -181,6 +181,7 @@ impl Live {
         };
         self.shared.throttle.set_limits(limits);
         come_into_force(&gateway, &listeners);
+        inherit_health(&gateway, &self.current());
         self.operation.store(Arc::new(operation));
         let gateway = Arc::new(gateway);
         let before = self.current.swap(Arc::clone(&gateway));
@@ -207,6 +208,16 @@ fn come_into_force(gateway: &Gateway, listeners: &[Listener]) {
     for Listener { address, tls, .. } in listeners {
         for (file, at) in tls.iter().flat_map(Tls::expiries) {
             metrics.set_certificate_expiry(&address.to_string(), file, at);
+        }
+    }
+}
+
+/// What is known of servers that stay holds on: a reload must not send requests to the dead among them again.
+fn inherit_health(gateway: &Gateway, former: &Gateway) {
+    let known = former.routes().upstreams();
+    for (name, upstream) in gateway.routes().upstreams() {
+        if let Some(former) = known.get(name).filter(|former| upstream.succeeds(former)) {
+            upstream.servers.inherit(&former.servers);
         }
     }
 }

@@ -168,6 +168,15 @@ impl Metrics {
         }
     }
 
+    /// Notes how many servers of each upstream are ejected, and forgets the upstreams that are not named.
+    pub fn set_ejected_servers<'a>(&self, counts: impl IntoIterator<Item = (&'a str, usize)>) {
+        self.series.upstream_servers_ejected.reset();
+        for (upstream, count) in counts {
+            let gauge = self.series.upstream_servers_ejected.with_label_values(&[upstream]);
+            gauge.set(saturated(count));
+        }
+    }
+
     /// Counts a lost line of the access log.
     pub fn log_dropped(&self) {
         self.series.access_log_dropped.inc();
@@ -275,6 +284,7 @@ mod tests {
         metrics.set_signing_key("2024-a", Some(Duration::from_secs(7)));
         metrics.issuer_fetched("https://idp.example.com", true);
         metrics.set_issuer_key_ages([("https://idp.example.com", Duration::from_secs(7))]);
+        metrics.set_ejected_servers([("shop", 1)]);
         metrics
     }
 
@@ -303,7 +313,7 @@ mod tests {
                 assert!(known, "{line}");
             }
         }
-        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 30);
+        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 31);
         #[cfg(target_os = "linux")]
         assert!(types.contains_key("process_open_fds"));
     }

@@ -43,6 +43,7 @@ pub(super) struct Series {
     pub(super) signing_key_age: IntGaugeVec,
     pub(super) access_log_dropped: IntCounter,
     pub(super) issuer_keys_age: IntGaugeVec,
+    pub(super) upstream_servers_ejected: IntGaugeVec,
     pub(super) issuer_key_fetches: IntCounterVec,
     pub(super) refreshes: IntCounterVec,
     pub(super) state_writes: Histogram,
@@ -180,6 +181,12 @@ impl Series {
                 "issuer_keys_age_seconds",
                 "How long ago the keys of an outside issuer were fetched; absent while there are none.",
                 "issuer",
+            )?,
+            upstream_servers_ejected: gauges(
+                own,
+                "upstream_servers_ejected",
+                "Servers of an upstream that are left out because their last requests failed.",
+                "upstream",
             )?,
             issuer_key_fetches: counters(
                 own,

@@ -76,6 +76,11 @@ impl Admin {
                     .iter()
                     .filter_map(|keys| Some((&*keys.plan()?.issuer, keys.age(instant)?)));
                 self.shared.metrics.set_issuer_key_ages(ages);
+                let snapshot = self.live.current();
+                let upstreams = snapshot.routes().upstreams();
+                let ejected =
+                    upstreams.iter().map(|(name, up)| (*name, up.servers.ejected(instant)));
+                self.shared.metrics.set_ejected_servers(ejected);
                 (StatusCode::OK, metrics::CONTENT_TYPE, self.shared.metrics.render(now))
             }
             b"/healthz" => text(StatusCode::OK, "ok\n"),

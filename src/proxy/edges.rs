@@ -36,8 +36,9 @@ use crate::proxy::upstream_tls::NO_AUTHORITIES;
 
 /// Idle connections that are kept to upstreams, per listener.
 const UPSTREAM_POOL: usize = 1024;
-/// The most attempts at one request: other servers after a refused connection, or after an idle one that had gone stale.
-const MAX_ATTEMPTS: usize = 4;
+/// Pingora's bound on the attempts at one request; no upstream has so many addresses. Ours ends with the last server that was
+/// not tried ([`crate::proxy::attempts`]).
+const MAX_ATTEMPTS: usize = 1024;
 /// The operator's listener needs few connections.
 const ADMIN_CONNECTIONS: usize = 256;
 /// What the operator's listener is called in the metrics of connections.

@@ -1,6 +1,6 @@
 //! What is known about one request while it lasts, and the record that is made of it at its end.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,12 +15,14 @@ use crate::endpoints::{Endpoint, Outcome};
 use crate::gateway::{Gateway, Shared};
 use crate::observe::metrics::InFlight;
 use crate::observe::{Decided, Record};
+use crate::proxy::attempts::Attempts;
 use crate::proxy::exchange_timer::{ExchangeTimer, Silences};
 use crate::proxy::guests::Busy;
 use crate::proxy::recheck::Admission;
 use crate::proxy::timed_session::Installed;
 use crate::proxy::upgrade::AnswerGate;
 use crate::reason::Reason;
+use crate::route::upstream::Upstream;
 
 /// The status in the log of a request whose client left before an answer began. No RFC has one; this is nginx's.
 const NO_ANSWER: u16 = 499;
@@ -56,8 +58,8 @@ pub(super) struct Exchange {
     pub(super) fate: Fate,
     /// Why it went wrong after it was let through.
     pub(super) failure: Option<Reason>,
-    /// How many connections to the upstream were tried.
-    pub(super) attempts: usize,
+    /// What became of the attempts to reach the upstream.
+    attempts: Attempts,
     /// How many interim answers the upstream gave.
     pub(super) interim_answers: usize,
     /// Keeps its connection from being taken for one that keeps us waiting.
@@ -96,7 +98,7 @@ impl Exchange {
             method: None,
             fate: Fate::Undecided,
             failure: None,
-            attempts: 0,
+            attempts: Attempts::default(),
             interim_answers: 0,
             busy: None,
             admission: Admission::current(),
@@ -129,10 +131,18 @@ impl Exchange {
         self.fate = Fate::Forwarded(permit);
     }
 
-    /// One more connection to the upstream; what was kept of the body is sent over it anew.
-    pub(super) const fn tries(&mut self) {
-        self.attempts += 1;
+    /// The server to try next; what was kept of the body is sent there anew. `None` when there is none left.
+    pub(super) fn tries(&mut self, now: Instant) -> Option<(&Upstream, SocketAddr)> {
         self.body = 0;
+        let (attempts, upstream) = self.attempts()?;
+        let address = attempts.next(upstream, now)?;
+        Some((upstream, address))
+    }
+
+    /// The attempts, and the upstream that they are for.
+    pub(super) fn attempts(&mut self) -> Option<(&mut Attempts, &Upstream)> {
+        let Fate::Forwarded(permit) = &self.fate else { return None };
+        Some((&mut self.attempts, permit.upstream()))
     }
 
     /// Counts more of the body. `false` when it is now longer than the route takes.

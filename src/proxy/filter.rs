@@ -25,7 +25,7 @@ use crate::proxy::exchange::{Exchange, Fate};
 use crate::proxy::guests::{Busy, Guests, Received};
 use crate::proxy::head::{self, HeadBounds};
 use crate::proxy::respond::BodyError;
-use crate::proxy::{hop, respond, sensitive, upgrade, upstream};
+use crate::proxy::{attempts, hop, respond, sensitive, upgrade, upstream};
 use crate::random;
 use crate::reason::Reason;
 
@@ -254,12 +254,13 @@ impl ProxyHttp for EdgeProxy {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        exchange.tries();
-        let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
-        let mut peer = upstream::peer(permit.upstream())?;
-        if exchange.counts_silences() {
+        let counts_silences = exchange.counts_silences();
+        let next = exchange.tries(self.shared.clock.instant());
+        let (upstream, server) = next.ok_or_else(|| upstream::internal("no server is left"))?;
+        let mut peer = upstream::peer(upstream, server)?;
+        if counts_silences {
             let upgrade = session.is_upgrade_req();
-            upstream::leave_silences(&mut peer, permit.upstream().timeouts, upgrade);
+            upstream::leave_silences(&mut peer, upstream.timeouts, upgrade);
         }
         exchange.gate = session.is_upgrade_req().then(|| upgrade::gate(&mut peer));
         Ok(Box::new(peer))
@@ -272,9 +273,31 @@ impl ProxyHttp for EdgeProxy {
         exchange: &mut Exchange,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let permit = exchange.permit();
-        let again = permit
-            .is_some_and(|permit| upstream::may_try_another(permit.upstream(), exchange.attempts));
+        let now = self.shared.clock.instant();
+        let again =
+            exchange.attempts().is_some_and(|(tries, upstream)| tries.refused(upstream, now));
+        error.set_retry(again);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        exchange: &mut Exchange,
+        was_idle: bool,
+    ) -> Box<Error> {
+        let mut error = error.more_context(format!("Peer: {peer}"));
+        let unanswered = session.response_written().is_none() && exchange.interim_answers == 0;
+        let repeatable = session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated();
+        let now = self.shared.clock.instant();
+        let again = attempts::is_lost_connection(&error)
+            && unanswered
+            && exchange
+                .attempts()
+                .is_some_and(|(tries, upstream)| tries.lost(upstream, now, was_idle, repeatable));
         error.set_retry(again);
         error
     }
@@ -327,6 +350,9 @@ impl ProxyHttp for EdgeProxy {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        if let Some((attempts, upstream)) = exchange.attempts() {
+            attempts.answered(upstream);
+        }
         if upstream::is_interim(response.status) {
             exchange.interim_answer();
         } else {

@@ -5,6 +5,7 @@
 //! back on it.
 
 mod admin;
+mod attempts;
 mod edges;
 mod exchange;
 mod exchange_timer;

@@ -1,5 +1,7 @@
 //! The way to the upstream: which server, with what patience, and the head that it gets to see.
 
+use std::net::SocketAddr;
+
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -13,8 +15,6 @@ use crate::proxy::upstream_tls;
 use crate::reason::Reason;
 use crate::route::upstream::{Timeouts, Upstream};
 
-/// How many servers of an upstream are tried for one request when they do not take the connection.
-const MAX_SERVERS_TRIED: usize = 3;
 /// The largest head of an answer, in bytes of names and values.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// The most interim answers to one request.
@@ -23,12 +23,11 @@ const MAX_INTERIM_ANSWERS: usize = 32;
 /// What the client hears, and the error is known by, when a body is too long.
 const TOO_LARGE: &str = "content_too_large";
 
-/// The server whose turn it is.
+/// How one of the upstream's servers is connected to.
 ///
 /// # Errors
-/// When the upstream has no server, which the configuration refuses.
-pub(super) fn peer(upstream: &Upstream) -> pingora::Result<HttpPeer> {
-    let server = upstream.next().ok_or_else(|| internal("an upstream without servers"))?;
+/// When it is to be spoken to over TLS and there is nothing to verify it with, which the configuration refuses.
+pub(super) fn peer(upstream: &Upstream, server: SocketAddr) -> pingora::Result<HttpPeer> {
     let mut peer = HttpPeer::new(server, upstream.tls.is_some(), String::new());
     let timeouts = upstream.timeouts;
     peer.options.connection_timeout = Some(timeouts.connect);
@@ -47,12 +46,6 @@ pub(super) const fn leave_silences(peer: &mut HttpPeer, timeouts: Timeouts, upgr
     if upgrade {
         peer.options.write_timeout = timeouts.tunnel;
     }
-}
-
-/// Whether another server may be tried after this many did not take the connection. Nothing was sent yet, so it is safe
-/// for every method.
-pub(super) fn may_try_another(upstream: &Upstream, tried: usize) -> bool {
-    tried < upstream.servers().len().min(MAX_SERVERS_TRIED)
 }
 
 /// Turns the client's head into the one that was permitted. It runs after Pingora's own pass over the hop-by-hop fields, so

@@ -4,12 +4,14 @@
 //! path, segment by segment. What a request must *show* is judged above, in `access`; how bytes travel, in `proxy`.
 
 pub mod certificate;
+pub mod health;
 pub mod host;
 pub mod method;
 pub mod overlap;
 pub mod path;
 pub mod pattern;
 pub mod rule;
+pub mod servers;
 pub mod table;
 pub mod target;
 pub mod tls;

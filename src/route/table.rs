@@ -4,7 +4,7 @@
 //! parameter, then `**`). The first host pattern under which any path matches decides. The method is looked at last: one
 //! that the winning path does not cover is refused, never handed to a broader route.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use http::Method;
@@ -82,6 +82,12 @@ impl RouteTable {
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
+    }
+
+    /// Every upstream that a route leads to, by name.
+    #[must_use]
+    pub fn upstreams(&self) -> BTreeMap<&str, &Arc<Upstream>> {
+        self.routes.iter().map(|route| (&*route.upstream.name, &route.upstream)).collect()
     }
 
     /// Whether a route names this host, alone or with others; a route for every host names none.

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::route::servers::Servers;
 use crate::route::tls::UpstreamTls;
 
 /// A named group of servers that all run the same application.
@@ -21,8 +21,8 @@ pub struct Upstream {
     /// What protects the bytes on the way there; nothing when there is none.
     pub tls: Option<UpstreamTls>,
     passed_fields: Vec<HeaderName>,
-    servers: Vec<SocketAddr>,
-    turn: AtomicUsize,
+    /// Its servers; at least one, or the configuration was refused.
+    pub servers: Servers,
 }
 
 /// Bounds on one exchange with a server. The defaults are those of the file.
@@ -61,16 +61,16 @@ pub struct PathAllowances {
 }
 
 impl Upstream {
-    /// An upstream of these servers, which are tried in turn.
+    /// An upstream of these servers, given by the addresses of each.
     #[must_use]
     pub fn new(
         name: &str,
-        servers: Vec<SocketAddr>,
+        servers: Vec<Vec<SocketAddr>>,
         timeouts: Timeouts,
         allow: PathAllowances,
     ) -> Self {
-        let (name, turn) = (Arc::from(name), AtomicUsize::new(0));
-        Self { name, timeouts, allow, tls: None, passed_fields: Vec::new(), servers, turn }
+        let (name, servers) = (Arc::from(name), Servers::new(servers));
+        Self { name, timeouts, allow, tls: None, passed_fields: Vec::new(), servers }
     }
 
     /// The same, over TLS or not.
@@ -91,32 +91,10 @@ impl Upstream {
         &self.passed_fields
     }
 
-    /// The server whose turn it is; `None` when it has none at all, which the configuration refuses.
+    /// Whether another stands for the same servers, spoken to in the same way: what was learned about the addresses of one
+    /// holds for the other.
     #[must_use]
-    pub fn next(&self) -> Option<SocketAddr> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.servers.get(turn.checked_rem(self.servers.len())?).copied()
-    }
-
-    /// All its servers.
-    #[must_use]
-    pub fn servers(&self) -> &[SocketAddr] {
-        &self.servers
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn servers_take_turns() {
-        let timeouts = Timeouts::default();
-        let servers: Vec<SocketAddr> =
-            ["127.0.0.1:1", "127.0.0.1:2"].map(|s| s.parse().unwrap()).into();
-        let upstream = Upstream::new("shop", servers.clone(), timeouts, PathAllowances::default());
-        let seen: Vec<_> = (0..4).filter_map(|_| upstream.next()).collect();
-        assert_eq!(seen, [servers[0], servers[1], servers[0], servers[1]]);
-        assert_eq!(Upstream::new("none", vec![], timeouts, PathAllowances::default()).next(), None);
+    pub fn succeeds(&self, other: &Self) -> bool {
+        self.name == other.name && self.tls.is_some() == other.tls.is_some()
     }
 }

@@ -131,6 +131,9 @@ mod shared_bans;
 // Signing keys, from the first to the last token.
 #[cfg(feature = "proxy")]
 mod key_rotation;
+// Servers of an upstream that fail, and the others that answer instead.
+#[cfg(feature = "proxy")]
+mod upstream_servers;
 // What clients may take.
 #[cfg(feature = "proxy")]
 mod limits;

@@ -22,6 +22,9 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A device that reports once a week; whoever means "never" says `off`.
 const MAX_TUNNEL_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// The addresses of each server.
+type Addresses = Vec<Vec<SocketAddr>>;
+
 /// The upstreams by name.
 pub(super) type Upstreams = BTreeMap<String, Arc<Upstream>>;
 
@@ -54,23 +57,25 @@ pub(super) fn compile(
     upstreams
 }
 
-fn servers(
-    compiler: &mut Compiler<'_>,
-    place: &Place,
-    raw: Option<&List<String>>,
-) -> Vec<SocketAddr> {
+fn servers(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&List<String>>) -> Addresses {
     if compiler.document.require(raw, place).is_some_and(Vec::is_empty) {
         compiler.document.error(place, "there must be at least one server");
     }
-    let mut servers: Vec<SocketAddr> = Vec::new();
+    let mut servers: Addresses = Vec::new();
     let mut names = Names::default();
     for (place, text) in items(raw, place) {
         names.claim(&mut compiler.document, &place, text);
-        servers.extend(server(compiler, &place, text));
+        let mut addresses = Vec::new();
+        for address in server(compiler, &place, text) {
+            // Two names may stand for one machine; it then has one turn.
+            let is_known =
+                servers.iter().flatten().chain(&addresses).any(|known| *known == address);
+            if !is_known {
+                addresses.push(address);
+            }
+        }
+        servers.push(addresses);
     }
-    // Two names may stand for one machine; it then has one turn.
-    servers.sort();
-    servers.dedup();
     servers
 }
 

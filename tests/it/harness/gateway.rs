@@ -13,7 +13,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis::clock::{Clock as _, ManualClock, Timestamp};
-use portcullis::config::{self, SystemSources};
+use portcullis::config;
 use portcullis::gateway::Shared;
 use portcullis::gateway::live::Live;
 use portcullis::keys::{Algorithm, generate};
@@ -24,10 +24,10 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::captured::Captured;
-use super::database_users;
+use super::sources::TestSources;
 use super::tokens::Mint;
 use super::upstream::Upstream;
-use super::{Behaviour, H2, HOST, Response, Wire};
+use super::{Behaviour, H2, HOST, Response, Wire, database_users};
 
 /// The password of every user, and its hash: hashing it anew would decide how long the tests take.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -192,7 +192,7 @@ impl EdgeBuilder {
         write(files.path(), "portcullis.yaml", self.yaml(upstream.address).as_bytes());
 
         let file = files.path().join("portcullis.yaml");
-        let loaded = config::load(&file, &SystemSources);
+        let loaded = config::load(&file, &TestSources);
         let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
         let config = loaded.config.unwrap_or_else(|| panic!("{}", problems.join("\n")));
         let listeners = config.listeners.clone();
@@ -210,7 +210,7 @@ impl EdgeBuilder {
             }
         }
         let shared = Arc::new(shared);
-        let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));
+        let live = Live::start(&file, Box::new(TestSources), config, Arc::clone(&shared));
         let live = Arc::new(live.unwrap_or_else(|rejected| panic!("{rejected}")));
         let server = Server::bind(live.clone(), shared, &listeners, admin, &mut Inherited::none());
         let server = server.unwrap();
@@ -299,7 +299,7 @@ pub(crate) struct Edge {
     pub(crate) upstream: Upstream,
     /// Makes tokens with the edge's own key.
     pub(crate) mint: Mint,
-    clock: Arc<ManualClock>,
+    pub(crate) clock: Arc<ManualClock>,
     root: CertificateDer<'static>,
     pub(crate) live: Arc<Live>,
     files: TempDir,

@@ -18,6 +18,7 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 #[cfg(feature = "external-tests")]
 pub(crate) mod relay;
+pub(crate) mod sources;
 pub(crate) mod tokens;
 pub(crate) mod upstream;
 

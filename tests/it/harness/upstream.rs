@@ -27,6 +27,8 @@ pub(crate) enum Behaviour {
     SaysEarly(&'static [u8]),
     /// Reads all of it, answers with these bytes, and closes.
     SaysAndCloses(&'static [u8]),
+    /// Closes each connection as soon as it is there.
+    Refuses,
     /// Reads all of it and closes.
     Closes,
     /// Reads all of it and says nothing.
@@ -127,7 +129,15 @@ impl Upstream {
     }
 
     async fn start_with(behaviour: Behaviour, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), behaviour, tls)
+    }
+
+    /// The same on a socket that listens already.
+    pub(crate) fn on(listener: TcpListener, behaviour: Behaviour) -> Self {
+        Self::serve(listener, behaviour, None)
+    }
+
+    fn serve(listener: TcpListener, behaviour: Behaviour, tls: Option<TlsAcceptor>) -> Self {
         let address = listener.local_addr().unwrap();
         let log = Arc::new(Log {
             seen: Mutex::default(),
@@ -216,6 +226,9 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 async fn converse(mut stream: impl Stream, connection: usize, behaviour: Behaviour, log: Arc<Log>) {
+    if let Behaviour::Refuses = behaviour {
+        return;
+    }
     let mut buffer = Vec::new();
     let mut first = true;
     if let Behaviour::SpeaksFirst(bytes) = behaviour
@@ -254,7 +267,10 @@ async fn converse(mut stream: impl Stream, connection: usize, behaviour: Behavio
                 let head = "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked";
                 format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{EVENT}").into_bytes()
             }
-            Behaviour::SaysEarly(_) | Behaviour::Closes | Behaviour::IsSilent => Vec::new(),
+            Behaviour::SaysEarly(_)
+            | Behaviour::Refuses
+            | Behaviour::Closes
+            | Behaviour::IsSilent => Vec::new(),
         };
         log.record(Seen { connection, head, body, complete });
         match behaviour {
