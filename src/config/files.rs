@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -69,6 +69,10 @@ impl Sources for Recording<'_> {
 
     fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         self.sources.resolve(host, port)
+    }
+
+    fn is_local(&self, ip: IpAddr) -> bool {
+        self.sources.is_local(ip)
     }
 
     fn authorities(&self) -> Vec<Vec<u8>> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::path::Path;
 
 use crate::clock::{Clock as _, SystemClock, Timestamp};
@@ -41,6 +41,11 @@ pub trait Sources: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the name cannot be resolved now.
     fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+
+    /// Whether an address is one of this machine's own: a socket can be bound to it, which sends nothing.
+    fn is_local(&self, ip: IpAddr) -> bool {
+        UdpSocket::bind((ip, 0)).is_ok()
+    }
 
     /// The certificate authorities that the system believes, each in DER. None when it has none, or they cannot be read.
     fn authorities(&self) -> Vec<Vec<u8>> {

@@ -8,7 +8,7 @@ mod hostile;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -137,8 +137,13 @@ impl Sources for World {
     fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         match host {
             "shop.internal" => Ok(vec![SocketAddr::from(([10, 0, 0, 11], port))]),
+            "self.internal" => Ok(vec![SocketAddr::from(([10, 0, 0, 12], port))]),
             _ => Err(io::Error::other("no such host")),
         }
+    }
+
+    fn is_local(&self, ip: IpAddr) -> bool {
+        ip == IpAddr::from([10, 0, 0, 12])
     }
 
     fn authorities(&self) -> Vec<Vec<u8>> {
@@ -413,7 +418,7 @@ fn what_is_loaded_is_what_was_written() {
     assert_eq!(believed("theirs"), (false, true, true));
     assert_eq!(believed("both"), (true, true, false));
     let upstream = &config.routes.routes()[0].upstream;
-    assert_eq!(upstream.servers().len(), 3);
+    assert_eq!(upstream.servers.addresses().count(), 3);
     assert!(upstream.allow.semicolon && upstream.allow.encoded_slash);
     assert_eq!(upstream.timeouts.connect.as_millis(), 500);
     assert_eq!(upstream.timeouts.read, None);

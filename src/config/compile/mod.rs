@@ -14,6 +14,7 @@ mod limits;
 mod listeners;
 mod login;
 mod operation;
+mod own_addresses;
 mod routes;
 mod scopes;
 mod signers;
@@ -69,7 +70,8 @@ pub(super) fn compile(
     let state = state::compile(compiler, raw.state.as_ref(), users_in_state, issuer);
     let users = users::compile(compiler, raw.users.as_ref(), &mut scopes);
     let clients = clients::compile(compiler, raw.clients.as_ref(), &mut scopes);
-    let upstreams = upstreams::compile(compiler, raw.upstreams.as_ref(), &identity);
+    let own = own_addresses::OwnAddresses::read(compiler, raw);
+    let upstreams = upstreams::compile(compiler, raw.upstreams.as_ref(), &identity, &own);
     let asked = tls::are_certificates_asked(compiler, raw.listeners.as_ref());
     let known = routes::Known { upstreams: &upstreams, issuers: &issuers, certificates: asked };
     let routes = routes::compile(compiler, raw.routes.as_ref(), &known, &mut scopes);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Compiler;
 use super::fields;
+use super::own_addresses::OwnAddresses;
 use super::upstream_tls;
 use super::values::{Names, duration, duration_or_off, items};
 use crate::access::identity::Identity;
@@ -32,6 +33,7 @@ pub(super) fn compile(
     compiler: &mut Compiler<'_>,
     raw: Option<&Table<RawUpstream>>,
     identity: &Identity,
+    own: &OwnAddresses,
 ) -> Upstreams {
     let root = Place::default().key("upstreams");
     let mut upstreams = BTreeMap::new();
@@ -43,7 +45,7 @@ pub(super) fn compile(
             compiler.document.error(&place, message);
         }
         let Some(raw) = raw else { continue };
-        let servers = servers(compiler, &place.key("servers"), raw.servers.as_ref());
+        let servers = servers(compiler, &place.key("servers"), raw.servers.as_ref(), own);
         let allow = allowances(compiler, &place.key("paths").key("allow"), raw.paths.as_ref());
         let timeouts = timeouts(compiler, &place.key("timeouts"), raw.timeouts.as_ref());
         let tls = raw.tls.as_ref().and_then(|tls| {
@@ -57,7 +59,12 @@ pub(super) fn compile(
     upstreams
 }
 
-fn servers(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&List<String>>) -> Addresses {
+fn servers(
+    compiler: &mut Compiler<'_>,
+    place: &Place,
+    raw: Option<&List<String>>,
+    own: &OwnAddresses,
+) -> Addresses {
     if compiler.document.require(raw, place).is_some_and(Vec::is_empty) {
         compiler.document.error(place, "there must be at least one server");
     }
@@ -65,8 +72,10 @@ fn servers(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&List<String>
     let mut names = Names::default();
     for (place, text) in items(raw, place) {
         names.claim(&mut compiler.document, &place, text);
+        let resolved = server(compiler, &place, text);
+        own.check(compiler, &place, text, &resolved);
         let mut addresses = Vec::new();
-        for address in server(compiler, &place, text) {
+        for address in resolved {
             // Two names may stand for one machine; it then has one turn.
             let is_known =
                 servers.iter().flatten().chain(&addresses).any(|known| *known == address);
