@@ -25,7 +25,7 @@ use crate::proxy::exchange::{Exchange, Fate};
 use crate::proxy::guests::{Busy, Guests, Received};
 use crate::proxy::head::{self, HeadBounds};
 use crate::proxy::respond::BodyError;
-use crate::proxy::{attempts, hop, respond, sensitive, upgrade, upstream};
+use crate::proxy::{attempts, hop, respond, response_framing, sensitive, upgrade, upstream};
 use crate::random;
 use crate::reason::Reason;
 
@@ -359,6 +359,7 @@ impl ProxyHttp for EdgeProxy {
             exchange.answered(response.status, self.shared.clock.instant());
         }
         upstream::check_response(response, session.is_upgrade_req(), exchange.interim_answers)?;
+        response_framing::normalise(response)?;
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(busy)) = (response.status, &exchange.busy) {
             busy.upgrade();
         }

@@ -20,6 +20,7 @@ mod open_sockets;
 mod proxy_protocol;
 mod recheck;
 mod respond;
+mod response_framing;
 mod sensitive;
 mod timed_session;
 mod tls;

@@ -131,6 +131,9 @@ mod shared_bans;
 // Signing keys, from the first to the last token.
 #[cfg(feature = "proxy")]
 mod key_rotation;
+// Where the body of an answer ends, in either version of the protocol.
+#[cfg(feature = "proxy")]
+mod response_framing;
 // Servers of an upstream that fail, and the others that answer instead.
 #[cfg(feature = "proxy")]
 mod upstream_servers;
