@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::header::EXPECT;
 use http::{StatusCode, Version};
+use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
 use crate::access::denial::Denial;
@@ -150,6 +151,23 @@ impl Exchange {
         self.body = self.body.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         let limit = self.permit().and_then(Permit::body_limit);
         limit.is_none_or(|limit| self.body <= limit)
+    }
+
+    /// Tells a client that waits for it over HTTP/2 to send its body (RFC 9110 section 10.1.1), and says whether it does:
+    /// interim answers of the upstream do not reach it. Over HTTP/1.1 they do.
+    pub(super) fn invites_body(&self, request: &RequestHeader) -> bool {
+        let waits =
+            request.version == Version::HTTP_2
+                && request.headers.get_all(EXPECT).iter().any(|expectation| {
+                    expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
+                });
+        if let Some(busy) = self.busy.as_ref().filter(|_| waits) {
+            busy.say_continue();
+            if let Some(timer) = &self.timer {
+                timer.invited();
+            }
+        }
+        waits
     }
 
     /// The head goes to the upstream now.

@@ -59,6 +59,11 @@ impl ExchangeTimer {
         }
     }
 
+    /// The client was told to send its body.
+    pub(super) fn invited(&self) {
+        self.invited.store(true, Ordering::Relaxed);
+    }
+
     /// The head of an interim response has come.
     pub(super) fn interim_response(&self) {
         self.invited.store(true, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, UPGRADE};
+use http::header::{EXPECT, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -121,6 +121,7 @@ impl EdgeProxy {
         query: Option<String>,
     ) -> Result<Answer> {
         let body = if session.req_header().method == Method::POST {
+            exchange.invites_body(session.req_header());
             match respond::read_body(session, MAX_BODY_BYTES).await {
                 Ok(body) => body,
                 Err(BodyError::Gone) if !exchange.busy.as_ref().is_some_and(Busy::is_broken) => {
@@ -304,12 +305,16 @@ impl ProxyHttp for EdgeProxy {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
         upstream::edit(request, permit)?;
+        if exchange.invites_body(session.req_header()) {
+            // It has its answer.
+            request.remove_header(&EXPECT);
+        }
         hop::join_cookies(request)?;
         if let Some(gate) = &exchange.gate {
             gate.close();

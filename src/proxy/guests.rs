@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -114,6 +115,9 @@ pub(super) struct GuestState {
     flooded: AtomicBool,
     /// The connections of the listener that linger.
     lingering: Arc<Lingering>,
+    /// A request over HTTP/2 is to be told to send its body, and who says it when it is.
+    wants_continue: AtomicBool,
+    speaker: Mutex<Option<Waker>>,
     /// Tells the connection to end with the request that comes next.
     hangup: watch::Sender<bool>,
 }
@@ -259,6 +263,8 @@ impl Seat {
             broken: AtomicBool::new(false),
             flooded: AtomicBool::new(false),
             lingering: Arc::clone(&guests.crowd.lingering),
+            wants_continue: AtomicBool::new(false),
+            speaker: Mutex::default(),
             hangup: watch::Sender::new(false),
         });
         guests.by_socket.insert(place_of(digest), Arc::clone(&state));
@@ -417,6 +423,21 @@ impl GuestState {
         self.finished.load(Ordering::Acquire)
     }
 
+    /// Whether a request over HTTP/2 is to be told to send its body.
+    pub(super) fn wants_continue(&self) -> bool {
+        self.wants_continue.load(Ordering::Acquire)
+    }
+
+    /// The client was told.
+    pub(super) fn said_continue(&self) {
+        self.wants_continue.store(false, Ordering::Release);
+    }
+
+    /// Wakes the connection once a request is to be told to send its body.
+    pub(super) fn wait_for_continue(&self, connection: &Waker) {
+        *self.speaker.lock() = Some(connection.clone());
+    }
+
     /// Whether the connection was given to another protocol.
     pub(super) fn is_upgraded(&self) -> bool {
         self.upgraded.load(Ordering::Acquire)
@@ -448,6 +469,15 @@ impl Busy {
     /// The connection is given to another protocol now.
     pub(super) fn upgrade(&self) {
         self.state.upgraded.store(true, Ordering::Release);
+    }
+
+    /// Tells the client to send the body that it keeps back (RFC 9110 section 10.1.1), over HTTP/2. Only the connection can
+    /// say it, so it is woken.
+    pub(super) fn say_continue(&self) {
+        self.state.wants_continue.store(true, Ordering::Release);
+        if let Some(speaker) = self.state.speaker.lock().take() {
+            speaker.wake();
+        }
     }
 
     /// Whether its body broke the grammar.

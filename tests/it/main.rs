@@ -134,6 +134,9 @@ mod key_rotation;
 // Where the body of an answer ends, in either version of the protocol.
 #[cfg(feature = "proxy")]
 mod response_framing;
+// Clients that wait for `100 Continue` over HTTP/2.
+#[cfg(feature = "proxy")]
+mod expect_continue;
 // Servers of an upstream that fail, and the others that answer instead.
 #[cfg(feature = "proxy")]
 mod upstream_servers;

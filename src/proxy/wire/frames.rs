@@ -6,10 +6,14 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
+
+use super::continues::Continues;
+
 /// What a client sends before the first frame (RFC 9113 section 3.4).
 const PREFACE: usize = 24;
 /// The length of a frame header (RFC 9113 section 4.1).
-const HEADER: usize = 9;
+pub(super) const HEADER: usize = 9;
 
 /// The points of a new connection, and the most there can be: enough for a page of a thousand cancelled images.
 const MOST_POINTS: u32 = 2000;
@@ -21,6 +25,7 @@ const CONTENT_A_POINT: u64 = 1024;
 /// Frame types (RFC 9113 section 6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
 const END_STREAM: u8 = 1;
 
 /// The client spends its time on us instead of on requests.
@@ -42,6 +47,7 @@ pub(in crate::proxy) struct Frames {
     content: u64,
     last_stream: u32,
     opened: u64,
+    continues: Continues,
 }
 
 impl Frames {
@@ -57,6 +63,7 @@ impl Frames {
             content: 0,
             last_stream: 0,
             opened: 0,
+            continues: Continues::new(),
         }
     }
 
@@ -66,8 +73,19 @@ impl Frames {
     }
 
     /// Bytes that went to the client.
-    pub(super) fn sent(&mut self, count: usize) {
-        self.earn(count);
+    pub(super) fn sent(&mut self, bytes: &[u8]) {
+        self.continues.sent(bytes);
+        self.earn(bytes.len());
+    }
+
+    /// Whether a request keeps its body back, perhaps until it is told to go on.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.continues.is_waiting()
+    }
+
+    /// Tells all requests that keep their bodies back to go on. `false` when no frame may stand here now.
+    pub(super) fn say_continue(&mut self, out: &mut BytesMut) -> bool {
+        self.continues.say(out)
     }
 
     /// Bytes that came from the client. `now` is asked only when a frame without content is among them.
@@ -88,6 +106,10 @@ impl Frames {
             } else if self.payload > 0 {
                 let (passed, rest) = take(rest, self.payload);
                 self.payload -= passed.len();
+                let [_, _, _, kind, ..] = self.header;
+                if kind == SETTINGS {
+                    self.continues.settings(passed);
+                }
                 rest
             } else {
                 let (passed, rest) = take(rest, HEADER - self.filled);
@@ -110,6 +132,7 @@ impl Frames {
         let length = u32::from_be_bytes([0, a, b, c]);
         let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
         self.payload = usize::try_from(length).unwrap_or(usize::MAX);
+        self.continues.received(kind, flags, stream, stream > self.last_stream);
         match kind {
             DATA if length > 0 => self.earn(self.payload),
             DATA if flags & END_STREAM != 0 => {}
@@ -200,7 +223,7 @@ mod tests {
             frames.received(&frame(0, 0, stream * 2 + 1, &[0; 100]), || now).unwrap();
             frames.received(&frame(0, 1, stream * 2 + 1, &[]), || now).unwrap();
             // A download whose every kilobyte is confirmed.
-            frames.sent(1024);
+            frames.sent(&[0; 1024]);
             frames.received(&frame(8, 0, 0, &[0, 0, 4, 0]), || now).unwrap();
         }
         assert_eq!(frames.opened(), 20_000);

@@ -5,6 +5,7 @@
 //! elsewhere.
 
 mod chunks;
+mod continues;
 mod frames;
 mod http1;
 
@@ -99,6 +100,18 @@ impl<S> Wire<S> {
     }
 }
 
+impl<S> Wire<S> {
+    /// Says `100 Continue` where the proxy asked for it and a frame may stand.
+    fn say_continue(&mut self) {
+        if let Spoken::Http2(frames, ..) = &mut self.spoken
+            && self.guest.wants_continue()
+            && frames.say_continue(&mut self.gathered)
+        {
+            self.guest.said_continue();
+        }
+    }
+}
+
 impl<S: AsyncWrite + Unpin> Wire<S> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.gathered.is_empty() {
@@ -161,6 +174,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let received = this.poll_receive(cx, out);
+        if let Spoken::Http2(frames, ..) = &this.spoken
+            && received.is_pending()
+            && frames.is_waiting()
+        {
+            // Before the question whether it is asked for: who asks later wakes us.
+            this.guest.wait_for_continue(cx.waker());
+        }
+        this.say_continue();
         // Who waits for the client has said what there was to say: the beginning of a slow answer is not kept back.
         if received.is_pending()
             && !this.gathered.is_empty()
@@ -179,6 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.say_continue();
         if this.gathered.len().saturating_add(bytes.len()) > GATHERED {
             ready!(this.poll_send(cx))?;
         }
@@ -189,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
             bytes.len()
         };
         if let Spoken::Http2(frames, ..) = &mut this.spoken {
-            frames.sent(written);
+            frames.sent(bytes.get(..written).unwrap_or_default());
         }
         Poll::Ready(Ok(written))
     }
