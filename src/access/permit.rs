@@ -26,7 +26,7 @@ pub struct Permit {
     pub(crate) fresh: Option<TokenDigest>,
     /// The client's certificate, if it showed one.
     pub(crate) certificate: Option<Arc<ClientCertificate>>,
-    pub(crate) target: String,
+    pub(crate) target: Vec<u8>,
     pub(crate) host: String,
     pub(crate) edits: HeaderEdits,
 }
@@ -58,7 +58,7 @@ impl Permit {
 
     /// The target for the upstream, in origin form: the path that was matched in its one spelling, and the query as received.
     #[must_use]
-    pub fn target(&self) -> &str {
+    pub fn target(&self) -> &[u8] {
         &self.target
     }
 

@@ -15,6 +15,7 @@ use crate::config::Persona;
 use crate::gateway::Gateway;
 use crate::gateway::decide::{Decision, RequestHead};
 use crate::gateway::rehearsal::{Rehearsal, Scene};
+use crate::gateway::routing::{BadPath, Remedy};
 use crate::oauth::scope::{Catalogue, Scope};
 use crate::reason::Reason;
 use crate::route::certificate::CertificateName;
@@ -80,7 +81,8 @@ impl Explain {
     }
 
     fn persona(&self, url: &str) -> anyhow::Result<Persona> {
-        if url.parse::<Uri>().is_err() && !url.starts_with('/') {
+        let before_query = url.split('?').next().unwrap_or_default();
+        if before_query.parse::<Uri>().is_err() && !url.starts_with('/') {
             bail!("`{url}` is neither a URL nor a path");
         }
         Ok(match (&self.user, &self.scopes) {
@@ -124,6 +126,9 @@ fn describe(head: &RequestHead<'_>, gateway: &Gateway, decision: Decision) -> (S
         }
         Decision::Refuse(denial) => {
             refused(denial, &mut lines);
+            lines.extend(
+                gateway.bad_path(head).into_iter().flat_map(|(why, remedy)| bad_path(&why, remedy)),
+            );
             false
         }
         Decision::Forward(permit) => {
@@ -162,13 +167,27 @@ fn refused(denial: &Denial, lines: &mut Vec<String>) {
     lines.extend(fields(&answer.headers).map(|field| format!("  answer: {field}")));
 }
 
+/// Why the path is bad, and what the operator could say about it.
+fn bad_path(why: &BadPath, remedy: Option<Remedy>) -> Vec<String> {
+    let mut lines = vec![format!("  {why}")];
+    if let Some(Remedy { allow, upstream }) = remedy {
+        lines.push(format!(
+            "  this path would pass with `paths.allow: {allow}` of upstream {upstream}"
+        ));
+    }
+    lines
+}
+
 fn forwarded(permit: &Permit, head: &RequestHead<'_>, lines: &mut Vec<String>) {
     lines.push(format!(
         "forwarded by route {} to upstream {}",
         permit.route_id(),
         permit.upstream().name
     ));
-    lines.push(format!("  {} {}", head.method, permit.target()));
+    let target = permit.target();
+    let target = std::str::from_utf8(target)
+        .map_or_else(|_| target.escape_ascii().to_string(), str::to_owned);
+    lines.push(format!("  {} {target}", head.method));
     lines.push(format!("  host: {}", permit.host()));
     let mut headers = HeaderMap::new();
     permit.edits().apply(&mut headers);

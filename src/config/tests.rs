@@ -419,7 +419,7 @@ fn what_is_loaded_is_what_was_written() {
     assert_eq!(believed("both"), (true, true, false));
     let upstream = &config.routes.routes()[0].upstream;
     assert_eq!(upstream.servers.addresses().count(), 3);
-    assert!(upstream.allow.semicolon && upstream.allow.encoded_slash);
+    assert_eq!(upstream.allow.to_string(), "[semicolon, empty_segments, encoded_slash]");
     assert_eq!(upstream.timeouts.connect.as_millis(), 500);
     assert_eq!(upstream.timeouts.read, None);
     assert_eq!(upstream.timeouts.tunnel.unwrap().as_secs(), 7 * 86_400);

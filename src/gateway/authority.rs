@@ -31,11 +31,12 @@ impl Gateway {
     pub fn still_holds(&self, permit: &Permit, now: Timestamp) -> Result<(), Reason> {
         let reason = |denial: Denial| denial.reason();
         // The path in the one spelling that was forwarded; the query decides nothing.
-        let path = permit.target.split_once('?').map_or(&*permit.target, |(path, _)| path);
-        let target = Target::parse(path.as_bytes(), Some(&permit.host), &HeaderMap::new())
+        let path = permit.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let target = Target::parse(path, Some(&permit.host), &HeaderMap::new())
             .map_err(|_| Reason::BadPath)?;
         let path = target.path().map_err(|_| Reason::BadPath)?;
-        let route = self.find(&target, &path, &permit.method).map_err(reason)?;
+        let route = self.find(&target, &path, &permit.method);
+        let route = route.map_err(|unrouted| reason(unrouted.into()))?;
         // Under its route's new name it may go on, but not where requests go elsewhere.
         if route.upstream.name != permit.route.upstream.name {
             return Err(Reason::NoRoute);

@@ -27,7 +27,7 @@ use crate::reason::Reason;
 use crate::route::host::Host;
 use crate::route::path::RequestPath;
 use crate::route::rule::{AccessRule, Believed};
-use crate::route::table::{Found, Route};
+use crate::route::table::Route;
 use crate::route::target::{Target, TargetError};
 use crate::token::{TokenDigest, VerifiedToken, VerifyError};
 
@@ -137,11 +137,11 @@ impl Gateway {
         }
         // Whether an ambiguous path is a good one is for its route to say.
         if path.is_ambiguous()
-            && let Err(denial) = self.find(target, &path, head.method)
+            && let Err(unrouted) = self.find(target, &path, head.method)
         {
-            return denial.refusal().clone();
+            return Denial::from(unrouted).refusal().clone();
         }
-        let query = target.query.map_or_else(String::new, |query| format!("?{query}"));
+        let query = target.query.map_or_else(String::new, |query| format!("?{}", as_uri(query)));
         Refusal::Redirect(format!("https://{host}{}{query}", path.spelling()))
     }
 
@@ -164,7 +164,7 @@ impl Gateway {
         Ok(None)
     }
 
-    fn endpoints_on(&self, host: &Host) -> &[(String, Endpoint)] {
+    pub(super) fn endpoints_on(&self, host: &Host) -> &[(String, Endpoint)] {
         let ours = self.hosts.is_empty() || self.hosts.iter().any(|own| own.name() == host.name());
         if ours { &self.endpoints } else { &[] }
     }
@@ -184,43 +184,6 @@ impl Gateway {
             },
         };
         if vouched { Ok(()) } else { Err(Denial::new(Refusal::Plaintext)) }
-    }
-
-    /// The one route of a path, in every way that its upstream could read it.
-    pub(super) fn find(
-        &self,
-        target: &Target<'_>,
-        path: &RequestPath,
-        method: &Method,
-    ) -> Result<Arc<Route>, Denial> {
-        let found = self.find_reading(target, path.decoded(), method);
-        if !path.is_ambiguous() {
-            return found;
-        }
-        // Who would read it is not known without a route; a path that nobody vouches for is bad, not missing.
-        let bad = || Denial::new(Refusal::BadPath);
-        let route = found.map_err(|_| bad())?;
-        for reading in path.readings(route.upstream.allow).map_err(|_| bad())? {
-            let other = self.find_reading(target, &reading, method).map_err(|_| bad())?;
-            let near = |(path, _): &(String, Endpoint)| is_near(reading.as_bytes(), path);
-            if other.id != route.id || self.endpoints_on(&target.host).iter().any(near) {
-                return Err(bad());
-            }
-        }
-        Ok(route)
-    }
-
-    fn find_reading(
-        &self,
-        target: &Target<'_>,
-        path: &str,
-        method: &Method,
-    ) -> Result<Arc<Route>, Denial> {
-        match self.routes.find(target.host.name(), path, method) {
-            Found::Route(route) => Ok(Arc::clone(route)),
-            Found::OtherMethods(methods) => Err(Denial::new(Refusal::Method(methods))),
-            Found::Nothing => Err(Denial::new(Refusal::NoRoute)),
-        }
     }
 
     /// Who is calling. `None` only when the request offers no credential at all; what is offered and does not hold is refused.
@@ -350,10 +313,11 @@ impl Gateway {
         };
         let who = holder.as_ref().map(|holder| (&*holder.token, &scope));
         let edits = HeaderEdits::new(&self.identity, &route, head.headers, who, &came);
-        let forwarded = match target.query {
-            Some(query) => format!("{}?{query}", path.spelling()),
-            None => path.spelling().to_owned(),
-        };
+        let mut forwarded = path.spelling().as_bytes().to_vec();
+        if let Some(query) = target.query {
+            forwarded.push(b'?');
+            forwarded.extend_from_slice(query);
+        }
         let (token, fresh) = match holder {
             Some(Holder { token, fresh, .. }) => (Some(token), fresh),
             None => (None, None),
@@ -403,8 +367,21 @@ fn refused(error: TargetError) -> Denial {
     })
 }
 
+/// A query as it may stand in a URL of ours: every byte that no URI holds is escaped (RFC 3986 section 3.4).
+fn as_uri(query: &[u8]) -> String {
+    query.iter().fold(String::with_capacity(query.len()), |mut text, byte| {
+        match byte {
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80.. => {
+                text.push_str(&format!("%{byte:02X}"));
+            }
+            byte => text.push(char::from(*byte)),
+        }
+        text
+    })
+}
+
 /// Whether a path would be the endpoint's after undoing escapes, case, doubled and trailing slashes.
-fn is_near(raw: &[u8], endpoint: &str) -> bool {
+pub(super) fn is_near(raw: &[u8], endpoint: &str) -> bool {
     simplified(raw) == simplified(endpoint.as_bytes())
 }
 

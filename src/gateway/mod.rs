@@ -8,6 +8,7 @@ pub mod decide;
 pub mod live;
 pub mod rehearsal;
 mod removed;
+pub mod routing;
 #[cfg(test)]
 mod tests;
 

@@ -178,8 +178,8 @@ fn path_text(target: &[u8]) -> String {
 }
 
 fn query_of(target: &[u8]) -> Option<String> {
-    let (_, query) = std::str::from_utf8(target).ok()?.split_once('?')?;
-    Some(query.to_owned())
+    let mark = target.iter().position(|byte| *byte == b'?')?;
+    Some(String::from_utf8_lossy(target.get(mark + 1..)?).into_owned())
 }
 
 #[async_trait]

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -245,13 +246,31 @@ fn check_target(target: &[u8], host: Option<&[u8]>) -> Result<(), HeadError> {
             if rest.is_empty() { b"/" } else { rest }
         }
     };
+    let mark = rest.iter().position(|byte| *byte == b'?').unwrap_or(rest.len());
+    let (path, query) = rest.split_at(mark);
     let doubtful = |byte: &u8| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'<' | b'>');
-    let form = rest.starts_with(b"/") || rest == b"*";
-    if form && !rest.iter().any(doubtful) && PathAndQuery::try_from(rest).is_ok() {
+    let form = path.starts_with(b"/") || rest == b"*";
+    let query_is_sound = !query.iter().any(u8::is_ascii_control);
+    if form && !path.iter().any(doubtful) && query_is_sound && PathAndQuery::try_from(path).is_ok()
+    {
         Ok(())
     } else {
         Err(HeadError::Malformed)
     }
+}
+
+/// The bytes of a sound head as Pingora can read them: without the query where it holds what Pingora takes for no URI. What was
+/// received stays with the connection, and that is what is judged and forwarded.
+pub(super) fn for_pingora(head: Bytes, target: &[u8]) -> Bytes {
+    let mark = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
+    let odd = |byte: &u8| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'<' | b'>');
+    if !target.get(mark..).unwrap_or_default().iter().any(odd) {
+        return head;
+    }
+    // No method has a space.
+    let start = head.iter().position(|byte| *byte == b' ').map_or(0, |space| space + 1);
+    let (before, after) = (head.get(..start + mark), head.get(start + target.len()..));
+    Bytes::from([before.unwrap_or_default(), after.unwrap_or_default()].concat())
 }
 
 fn strip_scheme(target: &[u8]) -> Option<&[u8]> {

@@ -1,5 +1,6 @@
 //! The way to the upstream: which server, with what patience, and the head that it gets to see.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
@@ -60,15 +61,34 @@ pub(super) fn edit(request: &mut RequestHeader, permit: &Permit) -> pingora::Res
     for name in &going {
         request.remove_header(name);
     }
-    request.set_raw_path(permit.target().as_bytes())?;
-    if path_of(request.raw_path()) != path_of(permit.target().as_bytes()) {
-        return Err(internal("the permitted path cannot be sent as it is"));
+    let target = sendable(permit.target());
+    request.set_raw_path(&target)?;
+    if request.raw_path() != &*target {
+        return Err(internal("the permitted target cannot be sent as it is"));
     }
     request.insert_header(HOST, permit.host())?;
     for (name, value) in edits.set() {
         request.insert_header(name, value)?;
     }
     Ok(())
+}
+
+/// The target as Pingora can send it: `"`, `<` and `>` in the query, which its type for targets refuses, become escapes. The
+/// path has none of them.
+fn sendable(target: &[u8]) -> Cow<'_, [u8]> {
+    fn escape(byte: &u8) -> &[u8] {
+        match byte {
+            b'"' => b"%22",
+            b'<' => b"%3C",
+            b'>' => b"%3E",
+            byte => std::slice::from_ref(byte),
+        }
+    }
+    if target.iter().any(|byte| matches!(byte, b'"' | b'<' | b'>')) {
+        Cow::Owned(target.iter().map(escape).collect::<Vec<_>>().concat())
+    } else {
+        Cow::Borrowed(target)
+    }
 }
 
 /// Checks what Pingora lets pass in the head of an answer, where `upgrading` says whether a WebSocket was asked for and

@@ -3,6 +3,7 @@
 //! Matching is pure and has one winner whatever the order in the file: the most specific host, then the most specific
 //! path, segment by segment. What a request must *show* is judged above, in `access`; how bytes travel, in `proxy`.
 
+pub mod allowance;
 pub mod certificate;
 pub mod health;
 pub mod host;
@@ -10,6 +11,7 @@ pub mod method;
 pub mod overlap;
 pub mod path;
 pub mod pattern;
+mod reading;
 pub mod rule;
 pub mod servers;
 pub mod table;

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::route::allowance::Allowance;
 use crate::route::path::{PathError, RequestPath};
 
 /// A parsed pattern.
@@ -129,12 +130,12 @@ impl Segment {
             return Err(PatternError::Wildcard);
         }
         if text.is_empty() {
-            return Err(PatternError::Literal(PathError::Ambiguous));
+            return Err(PatternError::Literal(PathError::NotAllowed(Allowance::EmptySegments)));
         }
         let path =
             RequestPath::parse(format!("/{text}").as_bytes()).map_err(PatternError::Literal)?;
-        if path.is_ambiguous() {
-            return Err(PatternError::Literal(PathError::Ambiguous));
+        if let Some(allowance) = path.needs().iter().next() {
+            return Err(PatternError::Literal(PathError::NotAllowed(allowance)));
         }
         let literal = path.decoded().strip_prefix('/').unwrap_or_default();
         Ok(Self::Literal(literal.to_owned()))

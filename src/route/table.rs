@@ -219,7 +219,8 @@ fn first_segment(path: &str) -> (&str, Option<&str>) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::route::upstream::{PathAllowances, Timeouts};
+    use crate::route::allowance::PathAllowances;
+    use crate::route::upstream::Timeouts;
     use proptest::prelude::*;
 
     /// A route from `[METHODS ]HOST/PATH`.

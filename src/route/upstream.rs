@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::route::allowance::PathAllowances;
 use crate::route::servers::Servers;
 use crate::route::tls::UpstreamTls;
 
@@ -16,7 +17,7 @@ pub struct Upstream {
     pub name: Arc<str>,
     /// How long to wait for it.
     pub timeouts: Timeouts,
-    /// What it is known to read in one way only.
+    /// Spellings that its owner allows. Everything else that is ambiguous is 400.
     pub allow: PathAllowances,
     /// What protects the bytes on the way there; nothing when there is none.
     pub tls: Option<UpstreamTls>,
@@ -47,17 +48,6 @@ impl Default for Timeouts {
             tunnel: Some(Duration::from_secs(3600)),
         }
     }
-}
-
-/// Ambiguous spellings that the upstream's owner vouches for. Everything else ambiguous is 400.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PathAllowances {
-    /// `;` in a segment (path parameters).
-    pub semicolon: bool,
-    /// `//`.
-    pub empty_segments: bool,
-    /// `%2F` inside a segment.
-    pub encoded_slash: bool,
 }
 
 impl Upstream {

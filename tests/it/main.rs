@@ -152,6 +152,9 @@ mod tls;
 // Methods of every name.
 #[cfg(feature = "proxy")]
 mod methods;
+// Spellings of paths that can be allowed, and queries of any bytes.
+#[cfg(feature = "proxy")]
+mod spellings;
 // How long a body may be.
 #[cfg(feature = "proxy")]
 mod body_limits;

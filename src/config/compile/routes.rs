@@ -13,6 +13,7 @@ use crate::config::place::Place;
 use crate::config::problem::{nearest, quoted, suggestion};
 use crate::config::raw::{List, RawRoute, RawScopes};
 use crate::oauth::scope::Scope;
+use crate::route::allowance::PathAllowances;
 use crate::route::certificate::CertificateRule;
 use crate::route::host::HostPattern;
 use crate::route::method::MethodSet;
@@ -20,7 +21,7 @@ use crate::route::overlap::{Finding, FindingKind, findings};
 use crate::route::pattern::PathPattern;
 use crate::route::rule::{AccessRule, Believed, Requirement};
 use crate::route::table::{Route, RouteTable};
-use crate::route::upstream::{PathAllowances, Timeouts, Upstream};
+use crate::route::upstream::{Timeouts, Upstream};
 
 /// The routes that are known well enough to be compared, with their places.
 pub(super) struct Routes(Vec<Candidate>);

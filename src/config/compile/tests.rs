@@ -61,7 +61,7 @@ fn request(
     let parts = text.split_once(' ').filter(|(method, target)| {
         let method_is_sound = Method::from_bytes(method.as_bytes()).is_ok();
         let upper = !method.bytes().any(|b| b.is_ascii_lowercase());
-        let blank = |c: char| c.is_whitespace() || c.is_control();
+        let blank = |c: char| c.is_ascii_whitespace() || c.is_ascii_control();
         method_is_sound && upper && !target.is_empty() && !target.contains(blank)
     });
     if parts.is_none() {

@@ -14,10 +14,10 @@ use crate::access::identity::Identity;
 use crate::config::place::Place;
 use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::{List, RawPaths, RawTimeouts, RawUpstream, Table};
+use crate::route::allowance::{Allowance, PathAllowances};
 use crate::route::host::Host;
-use crate::route::upstream::{PathAllowances, Timeouts, Upstream};
+use crate::route::upstream::{Timeouts, Upstream};
 
-const ALLOWANCES: [&str; 3] = ["semicolon", "empty_segments", "encoded_slash"];
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A device that reports once a week; whoever means "never" says `off`.
@@ -132,13 +132,12 @@ fn allowances(
 ) -> PathAllowances {
     let mut allow = PathAllowances::default();
     for (place, name) in items(raw.and_then(|raw| raw.allow.as_ref()), place) {
-        match name.as_str() {
-            "semicolon" => allow.semicolon = true,
-            "empty_segments" => allow.empty_segments = true,
-            "encoded_slash" => allow.encoded_slash = true,
-            _ => {
+        match Allowance::ALL.into_iter().find(|allowance| allowance.name() == name) {
+            Some(allowance) => allow = allow.with(allowance),
+            None => {
                 let message = format!("there is no spelling {} to allow", quoted(name));
-                compiler.document.error_with(&place, message, suggestion(name, ALLOWANCES));
+                let hint = suggestion(name, Allowance::ALL.map(Allowance::name));
+                compiler.document.error_with(&place, message, hint);
             }
         }
     }

@@ -189,8 +189,9 @@ impl Http1 {
         });
         self.phase = match read {
             Ok((end, target, body)) => {
+                let head = head::for_pingora(self.ahead.split_to(end).freeze(), &target);
                 guest.receive(Received::Head(target));
-                Phase::HandOver(self.ahead.split_to(end).freeze(), After::Body(body))
+                Phase::HandOver(head, After::Body(body))
             }
             Err(error) => {
                 let (method, target) = head::glimpse(&self.ahead);

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 const MOST_READINGS: usize = 20_000;
 
 /// Every path that some upstream could take these bytes for: escapes undone never, once or twice, `%2F` kept or undone,
-/// parameters dropped, slashes merged, backslashes turned, dots resolved, cut at NUL. `None` when there are too many.
+/// parameters dropped, slashes merged, backslashes turned, dots resolved, cut at NUL, ends of segments cut, bytes that are not
+/// UTF-8 dropped or taken for ISO 8859-1. `None` when there are too many.
 #[must_use]
 pub fn readings(path: &[u8]) -> Option<BTreeSet<Vec<u8>>> {
     let mut seen = BTreeSet::from([(2_u8, path.to_vec())]);
@@ -19,7 +20,13 @@ pub fn readings(path: &[u8]) -> Option<BTreeSet<Vec<u8>>> {
             (decodings, resolved(&path)),
             (decodings, path.iter().map(|b| if *b == b'\\' { b'/' } else { *b }).collect()),
             (decodings, path.split(|b| *b == 0).next().unwrap_or_default().to_vec()),
+            (decodings, cut(&path, b'.')),
+            (decodings, cut(&path, b' ')),
         ];
+        if std::str::from_utf8(&path).is_err() {
+            next.push((decodings, path.utf8_chunks().flat_map(|c| c.valid().bytes()).collect()));
+            next.push((decodings, path.iter().map(|b| char::from(*b)).collect::<String>().into()));
+        }
         if decodings > 0 {
             next.push((decodings - 1, decoded(&path, true)));
             next.push((decodings - 1, decoded(&path, false)));
@@ -75,6 +82,15 @@ fn without_parameters(path: &[u8]) -> Vec<u8> {
     plain
 }
 
+/// Every segment without these bytes at its end.
+fn cut(path: &[u8], end: u8) -> Vec<u8> {
+    let cut = |segment: &[u8]| {
+        let kept = segment.iter().rposition(|byte| *byte != end).map_or(0, |last| last + 1);
+        segment[..kept].to_vec()
+    };
+    path.split(|byte| *byte == b'/').map(cut).collect::<Vec<_>>().join(&b'/')
+}
+
 fn merged(path: &[u8]) -> Vec<u8> {
     let mut plain = path.to_vec();
     plain.dedup_by(|next, last| *next == b'/' && *last == b'/');
@@ -126,10 +142,12 @@ pub fn spelt(path: &[u8]) -> String {
     spelling
 }
 
-/// A path that nobody could misread: letters, digits and hyphens between single slashes.
+/// A path that nobody could misread: small letters, digits and hyphens between single slashes.
 #[must_use]
 pub fn is_harmless(path: &[u8]) -> bool {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_~/".contains(byte);
+    let plain = |byte: &u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_~/".contains(byte)
+    };
     path.first() == Some(&b'/')
         && path.iter().all(plain)
         && !path.windows(2).any(|two| two == b"//")

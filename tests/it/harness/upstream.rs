@@ -341,7 +341,11 @@ async fn read_head(stream: &mut impl Stream, buffer: &mut Vec<u8>) -> Option<Str
     loop {
         if let Some(end) = find(buffer, b"\r\n\r\n") {
             let head: Vec<u8> = buffer.drain(..end + 4).collect();
-            return Some(String::from_utf8_lossy(&head).into_owned());
+            // What is not UTF-8 is shown byte by byte, as `\xe9`.
+            let shown = |part: std::str::Utf8Chunk<'_>| {
+                format!("{}{}", part.valid(), part.invalid().escape_ascii())
+            };
+            return Some(head.utf8_chunks().map(shown).collect());
         }
         if stream.read_buf(buffer).await.ok()? == 0 {
             return None;
