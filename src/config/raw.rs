@@ -381,8 +381,13 @@ section! {
 section! {
     /// Path spellings.
     RawPaths {
-        /// Any of `semicolon`, `empty_segments`, `encoded_slash`.
+        /// Any of `semicolon`, `empty_segments`, `encoded_slash`, `encoded_percent`, `trailing_dot`, `trailing_space`,
+        /// `encoded_backslash`, `non_utf8`.
         allow: List<String>,
+        /// `sensitive` or `insensitive`. Default: not known, so what could be a path that asks for more is refused.
+        case: String,
+        /// `literal`: the application does not take `/admin.json` for `/admin`. Default: not known.
+        suffix: String,
     }
 }
 

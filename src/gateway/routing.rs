@@ -52,6 +52,19 @@ pub enum BadPath {
         /// The route of the path as it was received.
         route: Arc<str>,
     },
+    /// It differs from a path of a route that asks for more only in case, or by the format behind its last segment.
+    #[error(
+        "it could be another spelling of a path of route {stricter}, which asks for more than route {route} (in case, or by \
+         its suffix); `paths` of upstream {upstream} can say `case: sensitive`, `case: insensitive` or `suffix: literal`"
+    )]
+    Spelling {
+        /// The route of the path as it was received.
+        route: Arc<str>,
+        /// The route that asks for more.
+        stricter: Arc<str>,
+        /// The upstream of the former.
+        upstream: Arc<str>,
+    },
     /// It could be read as one of our own endpoints.
     #[error("it could be read as `{}`, an endpoint of portcullis itself", .0.escape_default())]
     Endpoint(String),
@@ -108,7 +121,11 @@ impl Gateway {
         method: &Method,
     ) -> Result<Arc<Route>, Unrouted> {
         let found = self.find_reading(target, path.decoded(), method);
-        let Some(needed) = path.needs().iter().next() else { return found };
+        let Some(needed) = path.needs().iter().next() else {
+            let route = found?;
+            self.check_spelling(target, path.decoded(), method, &route).map_err(Unrouted::Bad)?;
+            return Ok(route);
+        };
         // Who would read it is not known without a route; a path that nobody vouches for is bad, not missing.
         let bad = |_| Unrouted::Bad(BadPath::Path(PathError::NotAllowed(needed)));
         let route = found.map_err(bad)?;
@@ -132,12 +149,30 @@ impl Gateway {
                 return Err(BadPath::Endpoint(reading));
             }
             let other = self.find_reading(target, &reading, method);
-            if other.is_ok_and(|other| other.id == route.id) {
-                continue;
+            if !other.is_ok_and(|other| other.id == route.id) {
+                return Err(BadPath::OtherRoute { reading, route: Arc::clone(&route.id) });
             }
-            return Err(BadPath::OtherRoute { reading, route: Arc::clone(&route.id) });
+            self.check_spelling(target, &reading, method, route)?;
         }
         Ok(())
+    }
+
+    /// Whether the application could take the path for one that asks for more.
+    fn check_spelling(
+        &self,
+        target: &Target<'_>,
+        path: &str,
+        method: &Method,
+        route: &Arc<Route>,
+    ) -> Result<(), BadPath> {
+        match self.routes.stricter(target.host.name(), path, method, route) {
+            None => Ok(()),
+            Some(stricter) => Err(BadPath::Spelling {
+                route: Arc::clone(&route.id),
+                stricter: Arc::clone(&stricter.id),
+                upstream: Arc::clone(&route.upstream.name),
+            }),
+        }
     }
 
     fn find_reading(

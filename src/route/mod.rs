@@ -5,6 +5,7 @@
 
 pub mod allowance;
 pub mod certificate;
+mod fold;
 pub mod health;
 pub mod host;
 pub mod method;
@@ -17,4 +18,5 @@ pub mod servers;
 pub mod table;
 pub mod target;
 pub mod tls;
+mod tree;
 pub mod upstream;

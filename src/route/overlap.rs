@@ -3,10 +3,10 @@
 //! One route inside another is intent (`/static/**` public inside `/**` required). Two that merely cross are rarely meant:
 //! there the stricter one must win, or the operator must say more.
 
-use crate::route::certificate::CertificateRule;
 use crate::route::host::HostPattern;
-use crate::route::rule::AccessRule;
+use crate::route::pattern::{PathPattern, Segment};
 use crate::route::table::Route;
+use crate::route::upstream::{PathCase, PathSuffix};
 
 /// A remark on two routes, by their positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,9 @@ pub enum FindingKind {
     WeakerOverlap,
     /// No request can reach `route`; `other` is one of those that take them all. A warning.
     Unreachable,
+    /// `route` takes paths that differ from those of `other`, which asks for more, only in case or by a format such as `.json`.
+    /// Nobody has said whether the application behind `route` tells them apart, so they are refused. A warning.
+    OtherSpelling,
 }
 
 impl FindingKind {
@@ -37,7 +40,7 @@ impl FindingKind {
     pub const fn is_error(self) -> bool {
         match self {
             Self::Tie | Self::WeakerOverlap => true,
-            Self::Unreachable => false,
+            Self::Unreachable | Self::OtherSpelling => false,
         }
     }
 }
@@ -54,6 +57,12 @@ pub fn findings(routes: &[Route]) -> Vec<Finding> {
             });
             found.extend(kind);
         }
+        for (stricter, other) in routes.iter().enumerate() {
+            if takes_other_spellings(route, other) {
+                let kind = FindingKind::OtherSpelling;
+                found.push(Finding { kind, route: position, other: stricter });
+            }
+        }
         if let Some(other) = covering(route, routes) {
             found.push(Finding { kind: FindingKind::Unreachable, route: position, other });
         }
@@ -66,28 +75,55 @@ fn between(first: &Route, second: &Route) -> Option<(FindingKind, bool)> {
     if !first.methods.intersects(&second.methods) {
         return None;
     }
-    if first.host == second.host && first.path == second.path {
+    // Where one of them matches without regard to case, what they both cover is seen so.
+    let folds = [first, second].iter().any(|r| r.upstream.reads.case == PathCase::Insensitive);
+    let path = |route: &Route| if folds { route.path.folded() } else { route.path.clone() };
+    let (first_path, second_path) = (path(first), path(second));
+    if first.host == second.host && first_path == second_path {
         return Some((FindingKind::Tie, false));
     }
-    let contains = |a: &Route, b: &Route| a.host.contains(&b.host) && a.path.contains(&b.path);
     if !hosts_meet(&first.host, &second.host)
-        || !first.path.overlaps(&second.path)
-        || contains(first, second)
-        || contains(second, first)
+        || !first_path.overlaps(&second_path)
+        || (first.host.contains(&second.host) && first_path.contains(&second_path))
+        || (second.host.contains(&first.host) && second_path.contains(&first_path))
     {
         return None;
     }
     let first_wins = match (first.host == second.host, second.host.contains(&first.host)) {
-        (true, _) => first.path.precedence(&second.path).is_lt(),
+        (true, _) => first_path.precedence(&second_path).is_lt(),
         (false, first_is_narrower) => first_is_narrower,
     };
     let (winner, loser) = if first_wins { (first, second) } else { (second, first) };
-    // Nobody is believed where no token is looked at.
-    let is_public = [winner, loser].iter().any(|route| route.rule == AccessRule::Public);
-    let implies = winner.rule.implies(loser.rule)
-        && (is_public || winner.believed.implies(&loser.believed))
-        && CertificateRule::implies(winner.certificate.as_ref(), loser.certificate.as_ref());
-    (!implies).then_some((FindingKind::WeakerOverlap, first_wins))
+    (!winner.demands_no_less_than(loser)).then_some((FindingKind::WeakerOverlap, first_wins))
+}
+
+/// Whether `route` covers what differs from a path of `other`, which asks for more, in a way that the application behind `route`
+/// may not see.
+fn takes_other_spellings(route: &Route, other: &Route) -> bool {
+    let reads = route.upstream.reads;
+    if route.demands_no_less_than(other) || !hosts_meet(&route.host, &other.host) {
+        return false;
+    }
+    let (own, others) = (route.path.folded(), other.path.folded());
+    if !own.overlaps(&others) {
+        return false;
+    }
+    let literal = |pattern: &PathPattern, at: usize| match pattern.segments().get(at) {
+        Some(Segment::Literal(text)) => Some(text.clone()),
+        Some(Segment::Param(_)) | None => None,
+    };
+    let cased = |text: &str| text.chars().any(|c| c.is_lowercase() || c.is_uppercase());
+    let mut places = 0..other.path.segments().len();
+    let in_case = reads.case == PathCase::Unknown
+        && places.any(|at| {
+            let (own, other) = (literal(&route.path, at), literal(&other.path, at));
+            other.is_some_and(|other| cased(&other) && own.as_ref() != Some(&other))
+        });
+    let last = other.path.segments().len().saturating_sub(1);
+    let by_suffix = reads.suffix == PathSuffix::Unknown
+        && literal(&other.path, last).is_some()
+        && literal(&route.path, last).is_none();
+    in_case || by_suffix
 }
 
 fn hosts_meet(a: &HostPattern, b: &HostPattern) -> bool {
@@ -105,9 +141,7 @@ fn covering(route: &Route, routes: &[Route]) -> Option<usize> {
             && route.path.segments()
                 == other.path.segments().get(..route.path.segments().len()).unwrap_or_default()
     };
-    let is_param = |other: &Route| {
-        matches!(other.path.segments().last(), Some(crate::route::pattern::Segment::Param(_)))
-    };
+    let is_param = |other: &Route| matches!(other.path.segments().last(), Some(Segment::Param(_)));
     let exact = routes.iter().any(|other| !other.path.is_open() && same_base(other, 0));
     let below = routes
         .iter()
@@ -118,6 +152,7 @@ fn covering(route: &Route, routes: &[Route]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::certificate::CertificateRule;
     use crate::route::rule::{AccessRule, Requirement};
     use crate::route::table::tests::route;
 
@@ -125,7 +160,51 @@ mod tests {
 
     fn kinds(routes: &[(&str, AccessRule)]) -> Vec<(FindingKind, usize, usize)> {
         let routes: Vec<_> = routes.iter().map(|(text, rule)| route(text, text, *rule)).collect();
-        findings(&routes).into_iter().map(|f| (f.kind, f.route, f.other)).collect()
+        let found = findings(&routes).into_iter().map(|f| (f.kind, f.route, f.other));
+        found.filter(|(kind, _, _)| *kind != FindingKind::OtherSpelling).collect()
+    }
+
+    // Part 4, item 3.
+    #[test]
+    fn a_route_that_takes_other_spellings_of_a_stricter_one_is_found() {
+        use crate::route::upstream::{PathReading, PathSuffix};
+        const OPEN: AccessRule = AccessRule::Public;
+        let found = |weaker: &str, stricter: &str, reads: PathReading| {
+            let mut routes = [route("weaker", weaker, OPEN), route("stricter", stricter, CLOSED)];
+            let timeouts = routes[0].upstream.timeouts;
+            let upstream = crate::route::upstream::Upstream::new(
+                "app",
+                vec![],
+                timeouts,
+                crate::route::allowance::PathAllowances::default(),
+            );
+            routes[0].upstream = std::sync::Arc::new(upstream.reading(reads));
+            findings(&routes).iter().any(|f| f.kind == FindingKind::OtherSpelling)
+        };
+        let unknown = PathReading::default();
+        let exact = PathReading { case: PathCase::Sensitive, suffix: PathSuffix::Literal };
+        for (weaker, stricter, expected) in [
+            ("/**", "/admin/**", true),
+            ("/**", "/admin", true),
+            ("/{x}/**", "/admin/**", true),
+            ("/**", "/{x}/edit", true),
+            ("/a/**", "/a/b", true),
+            ("/**", "/2026/{x}", false),
+            ("/**", "/2026", true),
+            ("/static/**", "/admin/**", false),
+            ("/Admin/**", "/admin/**", true),
+            ("/admin/{x}", "/admin/{y}/edit", false),
+            ("/", "/admin/**", false),
+            ("a.com/**", "b.com/admin", false),
+            ("a.com/**", "/admin", true),
+        ] {
+            assert_eq!(found(weaker, stricter, unknown), expected, "{weaker} {stricter}");
+            assert!(!found(weaker, stricter, exact), "{weaker} {stricter}");
+        }
+        let by_case = PathReading { suffix: PathSuffix::Unknown, ..exact };
+        assert!(found("/**", "/admin", by_case) && !found("/**", "/admin/{x}", by_case));
+        let by_suffix = PathReading { case: PathCase::Unknown, ..exact };
+        assert!(found("/**", "/admin/{x}", by_suffix) && !found("/**", "/2026", by_suffix));
     }
 
     #[test]
@@ -173,7 +252,7 @@ mod tests {
         let weaker = |winner: Option<&str>, loser: Option<&str>| {
             let winner = asking(route("w", "/a/**", AccessRule::Public), winner);
             let loser = asking(route("l", "/{x}/b", AccessRule::Public), loser);
-            !findings(&[winner, loser]).is_empty()
+            findings(&[winner, loser]).iter().any(|found| found.kind.is_error())
         };
         assert!(weaker(None, Some("cn:batch")));
         assert!(weaker(Some("cn:other"), Some("cn:batch")));

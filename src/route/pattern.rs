@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::route::allowance::Allowance;
+use crate::route::fold::folded;
 use crate::route::path::{PathError, RequestPath};
 
 /// A parsed pattern.
@@ -51,6 +52,48 @@ impl PathPattern {
             _ => inner.split('/').map(Segment::parse).collect::<Result<_, _>>()?,
         };
         Ok(Self { segments, rest })
+    }
+
+    /// The pattern with its literals without regard to case, for comparisons.
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        let fold = |segment: &Segment| match segment {
+            Segment::Literal(text) => Segment::Literal(folded(text).into_owned()),
+            Segment::Param(name) => Segment::Param(name.clone()),
+        };
+        Self { segments: self.segments.iter().map(fold).collect(), rest: self.rest }
+    }
+
+    /// Whether its literals stand just so in a path that it matches without regard to case.
+    #[must_use]
+    pub(super) fn is_spelt_in(&self, path: Option<&str>) -> bool {
+        let of_path = path.into_iter().flat_map(|path| path.split('/'));
+        self.segments.iter().zip(of_path).all(|(own, of_path)| match own {
+            Segment::Literal(text) => text == of_path,
+            Segment::Param(_) => true,
+        })
+    }
+
+    /// Whether it covers the path with the literals of `other` in the place of their other spellings. Both match the path without
+    /// regard to case.
+    pub(super) fn covers_spelling(&self, other: &Self, path: Option<&str>) -> bool {
+        let of_path = path.into_iter().flat_map(|path| path.split('/'));
+        self.segments.iter().zip(of_path).enumerate().all(|(at, (own, of_path))| {
+            match (own, other.segments.get(at)) {
+                (Segment::Param(_), _) => true,
+                (Segment::Literal(own), Some(Segment::Literal(other))) => own == other,
+                (Segment::Literal(own), Some(Segment::Param(_)) | None) => own == of_path,
+            }
+        })
+    }
+
+    /// Whether its last segment is a literal, and the last one of the path just as it stands.
+    pub(super) fn names_last_of(&self, path: &str) -> bool {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let last = path.rsplit('/').next();
+        let is_as_long = self.segments.len() + 1 == path.split('/').count();
+        is_as_long
+            && matches!(self.segments.last(), Some(Segment::Literal(text)) if Some(&**text) == last)
     }
 
     /// Its segments, without the last `**`.

@@ -29,9 +29,9 @@ pub(super) fn all(decoded: &[u8], allow: PathAllowances) -> Result<BTreeSet<Stri
             return Err(PathError::NotAllowed(allowance));
         }
         for allowance in needs.iter() {
-            // Who decodes twice is not known to stop there: whatever comes out is read in every way.
+            // Who decodes twice, or guesses a charset, is not known to stop there: whatever comes out is read in every way.
             let allow = match allowance {
-                Allowance::EncodedPercent => PathAllowances::ALL,
+                Allowance::EncodedPercent | Allowance::NonUtf8 => PathAllowances::ALL,
                 _ => allow,
             };
             for next in steps(&reading, allowance)? {

@@ -4,17 +4,20 @@
 //! parameter, then `**`). The first host pattern under which any path matches decides. The method is looked at last: one
 //! that the winning path does not cover is refused, never handed to a broader route.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use http::Method;
 
 use crate::route::certificate::CertificateRule;
+use crate::route::fold::{folded, without_suffix};
 use crate::route::host::HostPattern;
 use crate::route::method::MethodSet;
-use crate::route::pattern::{PathPattern, Segment};
+use crate::route::pattern::PathPattern;
 use crate::route::rule::{AccessRule, Believed};
-use crate::route::upstream::Upstream;
+use crate::route::tree::{Tree, relative};
+use crate::route::upstream::{PathCase, PathSuffix, Upstream};
 
 /// One route.
 #[derive(Debug, Clone)]
@@ -43,6 +46,18 @@ pub struct Route {
     pub end_at_token_expiry: bool,
 }
 
+impl Route {
+    /// Whether whoever this route lets through would also pass `other`.
+    #[must_use]
+    pub fn demands_no_less_than(&self, other: &Self) -> bool {
+        // Nobody is believed where no token is looked at.
+        let is_public = [self, other].iter().any(|route| route.rule == AccessRule::Public);
+        self.rule.implies(other.rule)
+            && (is_public || self.believed.implies(&other.believed))
+            && CertificateRule::implies(self.certificate.as_ref(), other.certificate.as_ref())
+    }
+}
+
 /// What the table has for a request.
 #[derive(Debug, Clone)]
 pub enum Found<'a> {
@@ -62,7 +77,11 @@ pub struct RouteTable {
     /// Longest suffix first.
     wildcards: Vec<(String, Node)>,
     any: Node,
+    /// Whether some literal is another one without regard to case.
+    has_cased_literals: bool,
 }
+
+type Node = Tree<Arc<Route>>;
 
 impl RouteTable {
     /// Indexes the routes. What is wrong among them is found by [`crate::route::overlap::findings`]; a table of routes with
@@ -72,7 +91,8 @@ impl RouteTable {
         let mut table =
             Self { routes: routes.into_iter().map(Arc::new).collect(), ..Self::default() };
         for route in table.routes.clone() {
-            table.tree(&route.host).insert(&route);
+            table.has_cased_literals |= route.path != route.path.folded();
+            table.tree(&route.host).insert(&route.path, Arc::clone(&route));
         }
         table.wildcards.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
         table
@@ -99,13 +119,15 @@ impl RouteTable {
     /// The one winner. `host` is a [`crate::route::host::Host::name`], `path` a decoded path.
     #[must_use]
     pub fn find(&self, host: &str, path: &str, method: &Method) -> Found<'_> {
-        let Some(leaf) = self.trees(host).find_map(|tree| tree.find(relative(path))) else {
-            return Found::Nothing;
-        };
-        match leaf.iter().find(|route| route.methods.contains(method)) {
+        let asked = self.asked(path);
+        let counts = |route: &Arc<Route>| asked.is_for(route);
+        let leaf = self.trees(host).find_map(|tree| tree.find(asked.relative(), &counts));
+        let Some(leaf) = leaf else { return Found::Nothing };
+        let mut routes = leaf.iter().filter(|route| counts(route));
+        match routes.clone().find(|route| route.methods.contains(method)) {
             Some(route) => Found::Route(route),
             None => Found::OtherMethods(
-                leaf.iter().fold(MethodSet::default(), |all, r| all.union(&r.methods)),
+                routes.by_ref().fold(MethodSet::default(), |all, r| all.union(&r.methods)),
             ),
         }
     }
@@ -113,9 +135,88 @@ impl RouteTable {
     /// Every route that covers the host and path, the winner's path first: for `explain`.
     #[must_use]
     pub fn candidates(&self, host: &str, path: &str) -> Vec<&Arc<Route>> {
+        let asked = self.asked(path);
+        let leaves = self.leaves(host, &asked);
+        leaves.into_iter().flatten().filter(|route| asked.is_for(route)).collect()
+    }
+
+    /// The route that asks for more than `found`, which is the winner for this path, and that the application behind `found`
+    /// could take the path for: because it reads it without regard to case, in every segment or in some; or because it takes
+    /// the format off the last one. `None` where its owner says that it does not, and where there is no such route.
+    ///
+    /// A reading that is routed for other methods only asks for more than anything.
+    #[must_use]
+    pub fn stricter(
+        &self,
+        host: &str,
+        path: &str,
+        method: &Method,
+        found: &Route,
+    ) -> Option<&Arc<Route>> {
+        let reads = found.upstream.reads;
+        let by_case = || {
+            let asked = self.asked(path);
+            let alike = asked.is_exact || reads.case == PathCase::Sensitive;
+            if alike { None } else { self.stricter_reading(host, path, method, found) }
+        };
+        let by_suffix = || {
+            // Who names the file has said what it asks for.
+            let names = found.path.names_last_of(path);
+            let known = reads.suffix == PathSuffix::Literal || names;
+            let mut readings = without_suffix(path).filter(|_| !known);
+            readings.find_map(|reading| self.stricter_reading(host, reading, method, found))
+        };
+        by_case().or_else(by_suffix)
+    }
+
+    fn stricter_reading(
+        &self,
+        host: &str,
+        path: &str,
+        method: &Method,
+        found: &Route,
+    ) -> Option<&Arc<Route>> {
+        let asked = self.asked(path);
+        let leaves = self.leaves(host, &asked);
+        let folds = found.upstream.reads.case != PathCase::Sensitive;
+        let folds_all = found.upstream.reads.case == PathCase::Insensitive;
+        let could_be = |route: &Arc<Route>| folds || asked.is_for(route);
+        for (position, leaf) in leaves.iter().enumerate() {
+            let before = leaves.iter().take(position).flat_map(|leaf| leaf.iter());
+            let before: Vec<_> = before.filter(|route| could_be(route)).collect();
+            // The path as the route spells it: a more specific pattern that covers it then wins there too.
+            let wins = |route: &&Arc<Route>| {
+                let covers = |other: &&Arc<Route>| {
+                    folds_all || other.path.covers_spelling(&route.path, asked.plain)
+                };
+                could_be(route) && !before.iter().any(covers)
+            };
+            let winners: Vec<_> = leaf.iter().filter(wins).collect();
+            let asks_more = |route: &&&Arc<Route>| {
+                let for_method =
+                    |own: &&Arc<Route>| own.path == route.path && own.methods.contains(method);
+                match route.methods.contains(method) {
+                    true => !found.demands_no_less_than(route),
+                    false => !winners.iter().any(for_method),
+                }
+            };
+            if let Some(route) = winners.iter().find(asks_more) {
+                return Some(route);
+            }
+        }
+        None
+    }
+
+    fn asked<'a>(&self, path: &'a str) -> Asked<'a> {
+        let folded = folded(path);
+        let is_exact = !self.has_cased_literals && matches!(folded, Cow::Borrowed(_));
+        Asked { plain: relative(path), folded, is_exact }
+    }
+
+    fn leaves(&self, host: &str, asked: &Asked<'_>) -> Vec<&[Arc<Route>]> {
         let mut found = Vec::new();
         for tree in self.trees(host) {
-            tree.collect(relative(path), &mut found);
+            tree.collect(asked.relative(), &mut found);
         }
         found
     }
@@ -148,212 +249,28 @@ impl RouteTable {
     }
 }
 
-/// The path without its first and, if any, its last slash; `None` for the root. So an exact `/x` covers `/x/`.
-fn relative(path: &str) -> Option<&str> {
-    let inner = path.strip_prefix('/').unwrap_or(path);
-    let inner = inner.strip_suffix('/').unwrap_or(inner);
-    if inner.is_empty() && path.len() < 2 { None } else { Some(inner) }
+/// A path that is asked for.
+struct Asked<'a> {
+    /// As it stands, relative.
+    plain: Option<&'a str>,
+    /// Without regard to case.
+    folded: Cow<'a, str>,
+    /// Whether what matches without regard to case also matches with regard to it.
+    is_exact: bool,
 }
 
-/// The routes of one host pattern as a tree of segments.
-#[derive(Debug, Default)]
-struct Node {
-    literals: HashMap<String, Node>,
-    param: Option<Box<Node>>,
-    exact: Vec<Arc<Route>>,
-    rest: Vec<Arc<Route>>,
-}
-
-impl Node {
-    fn insert(&mut self, route: &Arc<Route>) {
-        let mut node = self;
-        for segment in route.path.segments() {
-            node = match segment {
-                Segment::Literal(text) => node.literals.entry(text.clone()).or_default(),
-                Segment::Param(_) => node.param.get_or_insert_default(),
-            };
-        }
-        let leaf = if route.path.is_open() { &mut node.rest } else { &mut node.exact };
-        leaf.push(Arc::clone(route));
+impl<'a> Asked<'a> {
+    fn relative(&self) -> Option<&str> {
+        relative(&self.folded)
     }
 
-    /// The routes of the most specific pattern that matches. Every node is looked at once at most, since a tree has one way
-    /// to each.
-    fn find(&self, path: Option<&str>) -> Option<&[Arc<Route>]> {
-        let Some(path) = path else {
-            return some(&self.exact).or_else(|| some(&self.rest));
-        };
-        let (segment, below) = first_segment(path);
-        self.literals
-            .get(segment)
-            .and_then(|node| node.find(below))
-            .or_else(|| self.param_for(segment).and_then(|node| node.find(below)))
-            .or_else(|| some(&self.rest))
+    /// Whether the route takes the path: as it stands or, where its upstream folds, without regard to case.
+    fn is_for(&self, route: &Route) -> bool {
+        self.is_exact
+            || route.upstream.reads.case == PathCase::Insensitive
+            || route.path.is_spelt_in(self.plain)
     }
-
-    fn collect<'a>(&'a self, path: Option<&str>, found: &mut Vec<&'a Arc<Route>>) {
-        if let Some(path) = path {
-            let (segment, below) = first_segment(path);
-            for node in self.literals.get(segment).into_iter().chain(self.param_for(segment)) {
-                node.collect(below, found);
-            }
-        } else {
-            found.extend(&self.exact);
-        }
-        found.extend(&self.rest);
-    }
-
-    fn param_for(&self, segment: &str) -> Option<&Self> {
-        self.param.as_deref().filter(|_| !segment.is_empty())
-    }
-}
-
-fn some(leaf: &[Arc<Route>]) -> Option<&[Arc<Route>]> {
-    Some(leaf).filter(|leaf| !leaf.is_empty())
-}
-
-fn first_segment(path: &str) -> (&str, Option<&str>) {
-    path.split_once('/').map_or((path, None), |(segment, below)| (segment, Some(below)))
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::route::allowance::PathAllowances;
-    use crate::route::upstream::Timeouts;
-    use proptest::prelude::*;
-
-    /// A route from `[METHODS ]HOST/PATH`.
-    pub(crate) fn route(id: &str, text: &str, rule: AccessRule) -> Route {
-        let (methods, target) = text.split_once(' ').unwrap_or(("", text));
-        let (host, path) = target.split_at(target.find('/').unwrap());
-        let timeouts = Timeouts::default();
-        let methods = match methods {
-            "" => MethodSet::ALL,
-            names => MethodSet::from_names(names.split(',')).unwrap(),
-        };
-        Route {
-            id: Arc::from(id),
-            host: HostPattern::parse(if host.is_empty() { "*" } else { host }).unwrap(),
-            path: PathPattern::parse(path).unwrap(),
-            methods,
-            rule,
-            believed: Believed::default(),
-            certificate: None,
-            upstream: Arc::new(Upstream::new("app", vec![], timeouts, PathAllowances::default())),
-            body_limit: None,
-            forward_authorization: None,
-            end_at_token_expiry: true,
-        }
-    }
-
-    fn table(routes: &[&str]) -> RouteTable {
-        RouteTable::new(routes.iter().map(|text| route(text, text, AccessRule::Public)).collect())
-    }
-
-    fn winner(table: &RouteTable, host: &str, path: &str, method: &str) -> String {
-        match table.find(host, path, &Method::from_bytes(method.as_bytes()).unwrap()) {
-            Found::Route(route) => route.id.to_string(),
-            Found::OtherMethods(methods) => format!("405 {}", methods.allow()),
-            Found::Nothing => "404".to_owned(),
-        }
-    }
-
-    #[test]
-    fn c12_the_most_specific_route_wins_whatever_the_order() {
-        let mut routes = [
-            "/**",
-            "/a/**",
-            "/a/{x}",
-            "/a/b",
-            "/a/{x}/c",
-            "shop.com/a/**",
-            "*.shop.com/**",
-            "*.b.shop.com/**",
-        ];
-        for _ in 0..2 {
-            let table = table(&routes);
-            for (host, path, expected) in [
-                ("x", "/", "/**"),
-                ("x", "/a", "/a/**"),
-                ("x", "/a/", "/a/**"),
-                ("x", "/ax", "/**"),
-                ("x", "/a/b", "/a/b"),
-                ("x", "/a/b/", "/a/b"),
-                ("x", "/a/q", "/a/{x}"),
-                ("x", "/a/q/c", "/a/{x}/c"),
-                ("x", "/a/b/c", "/a/{x}/c"),
-                ("x", "/a/q/d", "/a/**"),
-                ("shop.com", "/a/b", "shop.com/a/**"),
-                ("shop.com", "/b", "/**"),
-                ("w.shop.com", "/a/b", "*.shop.com/**"),
-                ("w.b.shop.com", "/", "*.b.shop.com/**"),
-            ] {
-                assert_eq!(winner(&table, host, path, "GET"), expected, "{host}{path}");
-            }
-            routes.reverse();
-        }
-    }
-
-    #[test]
-    fn c12_a_method_is_never_handed_to_a_broader_route() {
-        let table = table(&["/**", "GET /a/**", "POST,PUT /a/**"]);
-        assert_eq!(winner(&table, "x", "/a/1", "GET"), "GET /a/**");
-        assert_eq!(winner(&table, "x", "/a/1", "HEAD"), "GET /a/**");
-        assert_eq!(winner(&table, "x", "/a/1", "PUT"), "POST,PUT /a/**");
-        assert_eq!(winner(&table, "x", "/a/1", "DELETE"), "405 GET, HEAD, POST, PUT");
-        assert_eq!(winner(&table, "x", "/b", "DELETE"), "/**");
-        assert_eq!(winner(&table, "x", "/b", "TRACE"), format!("405 {}", MethodSet::ALL.allow()));
-    }
-
-    #[test]
-    fn the_case_of_a_host_matters_as_little_among_a_thousand_as_alone() {
-        for count in [1, 100, 1_000] {
-            let names: Vec<String> =
-                (0..count).map(|n| format!("Host{n}.Example.com/**")).collect();
-            let texts: Vec<&str> = names.iter().map(String::as_str).collect();
-            let table = table(&texts);
-            for asked in ["HOST0.example.COM", "host0.example.com.", "host0.example.com:8443"] {
-                let host = crate::route::host::Host::parse(asked).unwrap();
-                assert_eq!(
-                    winner(&table, host.name(), "/x", "GET"),
-                    names[0],
-                    "{asked} of {count}"
-                );
-            }
-            assert_eq!(winner(&table, "other.example.com", "/x", "GET"), "404");
-        }
-    }
-
-    #[test]
-    fn empty_segments_match_no_parameter() {
-        let table = table(&["/a/{x}", "/a/{x}/b"]);
-        assert_eq!(winner(&table, "x", "/a//b", "GET"), "404");
-        assert_eq!(winner(&table, "x", "/a//", "GET"), "404");
-        assert_eq!(winner(&table, "x", "//", "GET"), "404");
-    }
-
-    #[test]
-    fn candidates_come_in_order_of_precedence() {
-        let table = table(&["/**", "/a/{x}", "/a/b", "h/a/**"]);
-        let ids: Vec<_> = table.candidates("h", "/a/b").iter().map(|r| r.id.to_string()).collect();
-        assert_eq!(ids, ["h/a/**", "/a/b", "/a/{x}", "/**"]);
-    }
-
-    proptest! {
-        /// The tree against the definition: of all patterns that contain the path, the first by precedence.
-        #[test]
-        fn the_tree_agrees_with_the_definition(
-            patterns in prop::collection::btree_set("(/(a|b|\\{x\\})){0,3}(/\\*\\*)?", 1..12),
-            path in "(/[abc]){1,4}",
-        ) {
-            let texts: Vec<String> = patterns.into_iter().map(|p| if p.is_empty() { "/".to_owned() } else { p }).collect();
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            let asked = PathPattern::parse(&path).unwrap();
-            let mut covering: Vec<PathPattern> = texts.iter().map(|t| PathPattern::parse(t).unwrap()).filter(|p| p.contains(&asked)).collect();
-            covering.sort_by(PathPattern::precedence);
-            let expected = covering.first().map_or_else(|| "404".to_owned(), ToString::to_string);
-            prop_assert_eq!(winner(&table(&texts), "x", &path, "GET"), expected);
-        }
-    }
-}
+pub(crate) mod tests;

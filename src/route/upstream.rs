@@ -19,6 +19,8 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// Spellings that its owner allows. Everything else that is ambiguous is 400.
     pub allow: PathAllowances,
+    /// How it reads paths otherwise, as far as its owner says.
+    pub reads: PathReading,
     /// What protects the bytes on the way there; nothing when there is none.
     pub tls: Option<UpstreamTls>,
     passed_fields: Vec<HeaderName>,
@@ -50,6 +52,38 @@ impl Default for Timeouts {
     }
 }
 
+/// How an application reads paths. Where its owner does not say, it is not known, and a path that another reading would lead
+/// to a route which asks for more is 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PathReading {
+    /// Whether the case of letters matters to it.
+    pub case: PathCase,
+    /// Whether it takes the format off the last segment: `/admin` for `/admin.json`.
+    pub suffix: PathSuffix,
+}
+
+/// Whether the case of letters matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PathCase {
+    /// Nobody has said.
+    #[default]
+    Unknown,
+    /// `/Admin` is not `/admin`.
+    Sensitive,
+    /// `/Admin` is `/admin`; the routes to it match without regard to case.
+    Insensitive,
+}
+
+/// What becomes of a format behind the last segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PathSuffix {
+    /// Nobody has said.
+    #[default]
+    Unknown,
+    /// `/admin.json` is not `/admin`.
+    Literal,
+}
+
 impl Upstream {
     /// An upstream of these servers, given by the addresses of each.
     #[must_use]
@@ -60,7 +94,14 @@ impl Upstream {
         allow: PathAllowances,
     ) -> Self {
         let (name, servers) = (Arc::from(name), Servers::new(servers));
-        Self { name, timeouts, allow, tls: None, passed_fields: Vec::new(), servers }
+        let (reads, passed_fields) = (PathReading::default(), Vec::new());
+        Self { name, timeouts, allow, reads, tls: None, passed_fields, servers }
+    }
+
+    /// The same, with what its owner says of how it reads paths.
+    #[must_use]
+    pub fn reading(self, reads: PathReading) -> Self {
+        Self { reads, ..self }
     }
 
     /// The same, over TLS or not.

@@ -152,6 +152,9 @@ mod tls;
 // Methods of every name.
 #[cfg(feature = "proxy")]
 mod methods;
+// Other spellings of a path that asks for more.
+#[cfg(feature = "proxy")]
+mod respellings;
 // Spellings of paths that can be allowed, and queries of any bytes.
 #[cfg(feature = "proxy")]
 mod spellings;

@@ -346,7 +346,9 @@ fn requirement(
 /// What is wrong between routes.
 fn compare(compiler: &mut Compiler<'_>, routes: &[Candidate]) {
     let plain: Vec<Route> = routes.iter().map(|candidate| candidate.route.clone()).collect();
-    for Finding { kind, route, other } in findings(&plain) {
+    let findings = findings(&plain);
+    warn_of_spellings(compiler, routes, &findings);
+    for Finding { kind, route, other } in findings {
         let (Some(route), Some(other)) = (routes.get(route), routes.get(other)) else { continue };
         if kind == FindingKind::WeakerOverlap && !(route.complete && other.complete) {
             continue;
@@ -366,6 +368,7 @@ fn compare(compiler: &mut Compiler<'_>, routes: &[Candidate]) {
             FindingKind::Unreachable => {
                 (format!("no request reaches this route: {other} is among those that win"), "")
             }
+            FindingKind::OtherSpelling => continue,
         };
         let hint = Some(hint).filter(|hint| !hint.is_empty());
         if kind.is_error() {
@@ -373,5 +376,34 @@ fn compare(compiler: &mut Compiler<'_>, routes: &[Candidate]) {
         } else {
             compiler.document.warn(&place, message, hint);
         }
+    }
+}
+
+/// One warning for each route that takes other spellings of stricter ones, however many those are.
+fn warn_of_spellings(compiler: &mut Compiler<'_>, routes: &[Candidate], findings: &[Finding]) {
+    for (position, candidate) in routes.iter().enumerate() {
+        let of_route = |finding: &&Finding| {
+            finding.kind == FindingKind::OtherSpelling && finding.route == position
+        };
+        let others = findings.iter().filter(of_route).filter_map(|found| routes.get(found.other));
+        let others: Vec<_> = others.filter(|other| other.complete).collect();
+        let [first, rest @ ..] = others.as_slice() else { continue };
+        if !candidate.complete {
+            continue;
+        }
+        let line = compiler.document.line(&first.place.key("id"));
+        let more = match rest.len() {
+            0 => String::new(),
+            count => format!(" and of {count} more"),
+        };
+        let message = format!(
+            "other spellings of the paths of {} on line {line}{more}, which ask for more, would come here (another case, a format such as `.json`): they are refused with 400",
+            quoted(&first.route.id)
+        );
+        let upstream = &candidate.route.upstream.name;
+        let hint = format!(
+            "say how the application reads: `case` and `suffix` under `upstreams.{upstream}.paths`"
+        );
+        compiler.document.warn(&candidate.place.key("path"), message, Some(&hint));
     }
 }

@@ -16,7 +16,7 @@ use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::{List, RawPaths, RawTimeouts, RawUpstream, Table};
 use crate::route::allowance::{Allowance, PathAllowances};
 use crate::route::host::Host;
-use crate::route::upstream::{Timeouts, Upstream};
+use crate::route::upstream::{PathCase, PathReading, PathSuffix, Timeouts, Upstream};
 
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -51,9 +51,11 @@ pub(super) fn compile(
         let tls = raw.tls.as_ref().and_then(|tls| {
             upstream_tls::compile(compiler, &place.key("tls"), tls, raw.servers.as_ref())
         });
+        let reads = reads(compiler, &place.key("paths"), raw.paths.as_ref());
         let place = place.key("headers");
         let passed = fields::compile(compiler, &place, raw.headers.as_ref(), identity);
-        let upstream = Upstream::new(name, servers, timeouts, allow).over(tls).passing(passed);
+        let upstream = Upstream::new(name, servers, timeouts, allow).reading(reads);
+        let upstream = upstream.over(tls).passing(passed);
         upstreams.insert(name.clone(), Arc::new(upstream));
     }
     upstreams
@@ -142,6 +144,32 @@ fn allowances(
         }
     }
     allow
+}
+
+/// How it reads paths. A word that is not known leaves the default, which is the strictest.
+fn reads(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawPaths>) -> PathReading {
+    let mut read = |key: &str, word: Option<&String>, words: &[&'static str]| {
+        let word = word?;
+        let found = words.iter().copied().find(|known| known == word);
+        if found.is_none() {
+            let message = format!("{} is not a way to read a path", quoted(word));
+            let hint = suggestion(word, words.iter().copied());
+            compiler.document.error_with(&place.key(key), message, hint);
+        }
+        found
+    };
+    let case = raw.and_then(|raw| raw.case.as_ref());
+    let case = match read("case", case, &["sensitive", "insensitive"]) {
+        Some("sensitive") => PathCase::Sensitive,
+        Some(_) => PathCase::Insensitive,
+        None => PathCase::Unknown,
+    };
+    let suffix = raw.and_then(|raw| raw.suffix.as_ref());
+    let suffix = match read("suffix", suffix, &["literal"]) {
+        Some(_) => PathSuffix::Literal,
+        None => PathSuffix::Unknown,
+    };
+    PathReading { case, suffix }
 }
 
 fn timeouts(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawTimeouts>) -> Timeouts {

@@ -43,6 +43,8 @@ fn get_and_head_are_sent_to_the_configured_host_they_asked_for() {
         ("shop.example.com", "/", "https://shop.example.com/"),
         ("a.b.many.example.com", "/x?", "https://a.b.many.example.com/x?"),
         ("shop.example.com", "/a;b", "https://shop.example.com/a;b"),
+        // Part 4, item 7: the query is passed on; what no URI holds is escaped in ours.
+        ("shop.example.com", "/a?\"<\\é|", "https://shop.example.com/a?%22%3C%5C%C3%A9%7C"),
         (
             "shop.example.com",
             "/.well-known/acme-challenge/x",
