@@ -85,6 +85,7 @@ reasons! {
     TokenOfAnotherIssuer "token_of_another_issuer" "the token to revoke can be revoked by its outside issuer only"
     Banned "banned" "too many attempts at this account, or from this address, have failed"
     Throttled "throttled" "too many logins are waiting"
+    Overloaded "overloaded" "as many requests are with the application, or from this address, as may be at once"
     UpstreamUnreachable "upstream_unreachable" "the upstream refused the connection or broke it"
     UpstreamTimeout "upstream_timeout" "the upstream did not answer in time"
     TunnelTimeout "tunnel_timeout" "nothing came through the upgraded connection for too long"

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::header::{ALLOW, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
+use crate::access::permit::Permit;
 use crate::answer::Answer;
 use crate::oauth::scope::Scope;
 use crate::reason::Reason;
@@ -45,6 +46,8 @@ pub enum Refusal {
     Scope(Scope),
     /// The body is to be longer than the route takes.
     TooLarge,
+    /// As many requests are with the application, or from the client's address, as may be at once.
+    Overloaded,
 }
 
 impl From<VerifyError> for Refusal {
@@ -79,6 +82,16 @@ impl Denial {
     #[must_use]
     pub fn of(self, token: &Arc<VerifiedToken>, cached: bool) -> Self {
         Self { token: Some(Arc::clone(token)), cached, ..self }
+    }
+
+    /// The refusal of a request that was permitted and for which there is no place now.
+    #[must_use]
+    pub fn overloaded(permit: &Permit) -> Self {
+        let denial = Self::new(Refusal::Overloaded).on(permit.route_id());
+        match permit.token() {
+            Some(token) => denial.of(token, permit.cached() == Some(true)),
+            None => denial,
+        }
     }
 
     /// What is wrong.
@@ -123,6 +136,7 @@ impl Denial {
             Refusal::NoState => Reason::StateUnavailable,
             Refusal::Scope(_) => Reason::MissingScope,
             Refusal::TooLarge => Reason::ContentTooLarge,
+            Refusal::Overloaded => Reason::Overloaded,
         }
     }
 
@@ -145,7 +159,8 @@ impl Denial {
             | Refusal::Token(_)
             | Refusal::NoState
             | Refusal::Scope(_)
-            | Refusal::TooLarge => None,
+            | Refusal::TooLarge
+            | Refusal::Overloaded => None,
         }
     }
 
@@ -186,6 +201,8 @@ impl Denial {
                 coded(StatusCode::UNAUTHORIZED, "invalid_token", "")
             }
             Refusal::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "content_too_large"),
+            Refusal::Overloaded => plain(StatusCode::SERVICE_UNAVAILABLE, "overloaded")
+                .with(RETRY_AFTER, HeaderValue::from_static("1")),
             Refusal::Scope(wanted) if wanted.is_empty() => {
                 coded(StatusCode::FORBIDDEN, "insufficient_scope", "")
             }

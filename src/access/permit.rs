@@ -80,6 +80,12 @@ impl Permit {
         self.token.as_deref().map(VerifiedToken::subject)
     }
 
+    /// The verified token.
+    #[must_use]
+    pub const fn token(&self) -> Option<&Arc<VerifiedToken>> {
+        self.token.as_ref()
+    }
+
     /// The client that the token was issued to.
     #[must_use]
     pub fn client_id(&self) -> Option<&ClientId> {

@@ -106,6 +106,10 @@ pub struct ConnectionLimits {
     pub requests: u64,
     /// The most requests at once on one HTTP/2 connection.
     pub h2_streams: u32,
+    /// The most requests that are with applications at once.
+    pub max_requests: usize,
+    /// The most of them from one address.
+    pub max_requests_per_address: usize,
 }
 
 impl Default for ConnectionLimits {
@@ -121,6 +125,8 @@ impl Default for ConnectionLimits {
             per_address: 500,
             requests: 10_000,
             h2_streams: 100,
+            max_requests: 20_000,
+            max_requests_per_address: 500,
         }
     }
 }

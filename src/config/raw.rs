@@ -31,9 +31,11 @@ macro_rules! section {
 pub(super) use section;
 
 mod headers;
+mod limits;
 mod listeners;
 
 pub(super) use headers::*;
+pub(super) use limits::*;
 pub(super) use listeners::*;
 
 section! {
@@ -375,6 +377,8 @@ section! {
         timeouts: RawTimeouts,
         /// Speaks TLS to it, as `{}` when nothing else is to be said. Default: plain HTTP.
         tls: RawUpstreamTls,
+        /// How many requests it has at once.
+        limits: RawUpstreamLimits,
     }
 }
 

@@ -31,6 +31,7 @@ use crate::proxy::inherited::Inherited;
 use crate::proxy::listener::{self, Door};
 use crate::proxy::open_sockets::OpenSockets;
 use crate::proxy::recheck::RecheckedProxy;
+use crate::proxy::slots::{RequestSlots, UpstreamSlots};
 use crate::proxy::tls;
 use crate::proxy::upstream_tls::NO_AUTHORITIES;
 
@@ -39,6 +40,8 @@ const UPSTREAM_POOL: usize = 1024;
 /// Pingora's bound on the attempts at one request; no upstream has so many addresses. Ours ends with the last server that was
 /// not tried ([`crate::proxy::attempts`]).
 const MAX_ATTEMPTS: usize = 1024;
+/// What a stream of HTTP/2 keeps of an answer that its client does not take, besides what Pingora keeps of any.
+const H2_SEND_BUFFER: usize = 64 * 1024;
 /// The operator's listener needs few connections.
 const ADMIN_CONNECTIONS: usize = 256;
 /// What the operator's listener is called in the metrics of connections.
@@ -52,6 +55,7 @@ pub(super) struct Edges {
     conf: Arc<ServerConf>,
     runtime: Handle,
     sockets: OpenSockets,
+    upstreams: Arc<UpstreamSlots>,
     open: Mutex<Open>,
 }
 
@@ -146,6 +150,7 @@ impl Edges {
             conf,
             runtime: Handle::current(),
             sockets: OpenSockets::default(),
+            upstreams: Arc::default(),
             open: Mutex::default(),
         })
     }
@@ -315,10 +320,12 @@ impl Edges {
             transport: settings.transport(),
             hsts: settings.hsts.clone(),
             guests: Arc::clone(guests),
+            slots: RequestSlots::new(limits, Arc::clone(&self.upstreams)),
         };
         let mut proxy = http_proxy(&self.conf, app);
         // Pingora's own timeout for idle connections would close without GOAWAY; the listener counts instead.
         let mut h2 = default_h2_options();
+        h2.max_send_buffer_size(H2_SEND_BUFFER);
         h2.max_concurrent_streams(limits.h2_streams);
         h2.max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
         proxy.h2_options = Some(h2);

@@ -11,6 +11,7 @@ use pingora_proxy::Session;
 
 use crate::access::denial::Denial;
 use crate::access::permit::Permit;
+use crate::answer::Answer;
 use crate::clock::Clock;
 use crate::endpoints::{Endpoint, Outcome};
 use crate::gateway::{Gateway, Shared};
@@ -20,6 +21,7 @@ use crate::proxy::attempts::Attempts;
 use crate::proxy::exchange_timer::{ExchangeTimer, Silences};
 use crate::proxy::guests::Busy;
 use crate::proxy::recheck::Admission;
+use crate::proxy::slots::{RequestSlot, RequestSlots};
 use crate::proxy::timed_session::Installed;
 use crate::proxy::upgrade::AnswerGate;
 use crate::reason::Reason;
@@ -67,6 +69,8 @@ pub(super) struct Exchange {
     pub(super) busy: Option<Busy>,
     /// What is told to the watch over it.
     pub(super) admission: Arc<Admission>,
+    /// Its place among the requests that are with applications.
+    pub(super) slot: Option<RequestSlot>,
     /// Holds back the answer to a request for an upgrade.
     pub(super) gate: Option<Arc<AnswerGate>>,
     /// How much of the body has come, for the attempt that is under way.
@@ -103,6 +107,7 @@ impl Exchange {
             interim_answers: 0,
             busy: None,
             admission: Admission::current(),
+            slot: None,
             gate: None,
             body: 0,
             timer: None,
@@ -237,6 +242,21 @@ impl Exchange {
         if let (Some(forwarded), None) = (self.forwarded, self.upstream) {
             self.upstream = Some(now.saturating_duration_since(forwarded));
         }
+    }
+
+    /// Takes the places that a permitted request needs. Where there are none left, it is refused, and this is the answer.
+    pub(super) async fn take_slot(&mut self, slots: &Arc<RequestSlots>) -> Option<Answer> {
+        let (client, permit) = (self.client?, self.permit()?);
+        let (upstream, authenticated) = (permit.upstream(), permit.subject().is_some());
+        let taken = slots.take(client, &upstream.name, upstream.limits, authenticated);
+        if let Some(slot) = taken.await {
+            self.slot = Some(slot);
+            return None;
+        }
+        let denial = Denial::overloaded(self.permit()?);
+        let answer = denial.answer();
+        self.fate = Fate::Refused(denial);
+        Some(answer)
     }
 
     /// Counts what passes of the answer's body.

@@ -25,6 +25,7 @@ use crate::proxy::exchange::{Exchange, Fate};
 use crate::proxy::guests::{Busy, Guests, Received};
 use crate::proxy::head::{self, HeadBounds};
 use crate::proxy::respond::BodyError;
+use crate::proxy::slots::RequestSlots;
 use crate::proxy::{attempts, hop, respond, response_framing, sensitive, upgrade, upstream};
 use crate::random;
 use crate::reason::Reason;
@@ -40,6 +41,7 @@ pub(super) struct EdgeProxy {
     /// What browsers are told with every answer.
     pub(super) hsts: Option<HeaderValue>,
     pub(super) guests: Arc<Guests>,
+    pub(super) slots: Arc<RequestSlots>,
 }
 
 /// What the head of a request comes to.
@@ -226,6 +228,11 @@ impl ProxyHttp for EdgeProxy {
         let verdict = self.judge(session, exchange)?;
         let answer = match verdict {
             Verdict::Forward => {
+                if let Some(answer) = exchange.take_slot(&self.slots).await {
+                    respond::drain(session).await;
+                    self.answer(session, answer).await.map_err(|error| error.into_down())?;
+                    return Ok(true);
+                }
                 let limits = self.guests.limits();
                 exchange.count_silences(session, limits.body_timeout, &self.shared.clock);
                 return Ok(false);

@@ -291,7 +291,7 @@ fn place_of(digest: &Arc<SocketDigest>) -> usize {
 }
 
 /// One customer has a whole /64 of IPv6 addresses, and would otherwise count as many.
-fn of_one_owner(address: IpAddr) -> IpAddr {
+pub(super) fn of_one_owner(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {

@@ -22,6 +22,7 @@ mod recheck;
 mod respond;
 mod response_framing;
 mod sensitive;
+mod slots;
 mod timed_session;
 mod tls;
 mod upgrade;

@@ -20,3 +20,4 @@ pub mod target;
 pub mod tls;
 mod tree;
 pub mod upstream;
+pub mod upstream_limits;

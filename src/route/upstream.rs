@@ -9,6 +9,7 @@ use http::HeaderName;
 use crate::route::allowance::PathAllowances;
 use crate::route::servers::Servers;
 use crate::route::tls::UpstreamTls;
+use crate::route::upstream_limits::UpstreamLimits;
 
 /// A named group of servers that all run the same application.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Upstream {
     pub name: Arc<str>,
     /// How long to wait for it.
     pub timeouts: Timeouts,
+    /// How many requests may be with it at once.
+    pub limits: UpstreamLimits,
     /// Spellings that its owner allows. Everything else that is ambiguous is 400.
     pub allow: PathAllowances,
     /// How it reads paths otherwise, as far as its owner says.
@@ -95,13 +98,20 @@ impl Upstream {
     ) -> Self {
         let (name, servers) = (Arc::from(name), Servers::new(servers));
         let (reads, passed_fields) = (PathReading::default(), Vec::new());
-        Self { name, timeouts, allow, reads, tls: None, passed_fields, servers }
+        let limits = UpstreamLimits::default();
+        Self { name, timeouts, limits, allow, reads, tls: None, passed_fields, servers }
     }
 
     /// The same, with what its owner says of how it reads paths.
     #[must_use]
     pub fn reading(self, reads: PathReading) -> Self {
         Self { reads, ..self }
+    }
+
+    /// The same, with so many requests at once.
+    #[must_use]
+    pub fn limited(self, limits: UpstreamLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// The same, over TLS or not.

@@ -185,6 +185,9 @@ mod websocket;
 // Tunnels to an application that answers at once.
 #[cfg(feature = "proxy")]
 mod upgrade_race;
+// How many requests at once.
+#[cfg(feature = "proxy")]
+mod in_flight;
 // Exchanges that outlive what let them pass.
 #[cfg(feature = "proxy")]
 mod outlived;

@@ -54,6 +54,11 @@ pub(super) fn compile(
         count("per_address", raw.per_address, usual.per_address as u64, 1..=1_000_000);
     let requests = count("requests", raw.requests, usual.requests, 1..=1_000_000_000);
     let h2_streams = count("h2_streams", raw.h2_streams, streams, 1..=1000);
+    let max_requests =
+        count("max_requests", raw.max_requests, usual.max_requests as u64, 1..=1_000_000);
+    let key = "max_requests_per_address";
+    let usual_of_one = usual.max_requests_per_address as u64;
+    let of_one = count(key, raw.max_requests_per_address, usual_of_one, 1..=1_000_000);
     let whole = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
     ConnectionLimits {
         header_timeout,
@@ -66,5 +71,7 @@ pub(super) fn compile(
         per_address: whole(per_address),
         requests,
         h2_streams: u32::try_from(h2_streams).unwrap_or(usual.h2_streams),
+        max_requests: whole(max_requests),
+        max_requests_per_address: whole(of_one),
     }
 }

@@ -22,6 +22,7 @@ mod state;
 mod tests;
 mod tls;
 mod tokens;
+mod upstream_limits;
 mod upstream_tls;
 mod upstreams;
 mod users;

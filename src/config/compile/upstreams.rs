@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Compiler;
 use super::fields;
 use super::own_addresses::OwnAddresses;
+use super::upstream_limits;
 use super::upstream_tls;
 use super::values::{Names, duration, duration_or_off, items};
 use crate::access::identity::Identity;
@@ -48,6 +49,7 @@ pub(super) fn compile(
         let servers = servers(compiler, &place.key("servers"), raw.servers.as_ref(), own);
         let allow = allowances(compiler, &place.key("paths").key("allow"), raw.paths.as_ref());
         let timeouts = timeouts(compiler, &place.key("timeouts"), raw.timeouts.as_ref());
+        let limits = upstream_limits::compile(compiler, &place.key("limits"), raw.limits.as_ref());
         let tls = raw.tls.as_ref().and_then(|tls| {
             upstream_tls::compile(compiler, &place.key("tls"), tls, raw.servers.as_ref())
         });
@@ -55,7 +57,7 @@ pub(super) fn compile(
         let place = place.key("headers");
         let passed = fields::compile(compiler, &place, raw.headers.as_ref(), identity);
         let upstream = Upstream::new(name, servers, timeouts, allow).reading(reads);
-        let upstream = upstream.over(tls).passing(passed);
+        let upstream = upstream.over(tls).limited(limits).passing(passed);
         upstreams.insert(name.clone(), Arc::new(upstream));
     }
     upstreams

@@ -47,6 +47,10 @@ section! {
         requests: u64,
         /// The most requests at once on one HTTP/2 connection. Default: 100.
         h2_streams: u64,
+        /// The most requests that are with applications at once. Default: 20000.
+        max_requests: u64,
+        /// The most of them from one address, or one /64 of IPv6. Default: 500.
+        max_requests_per_address: u64,
     }
 }
 
