@@ -38,7 +38,7 @@ struct Files(HashMap<PathBuf, Vec<u8>>);
 impl Sources for Files {
     fn read(&self, path: &Path) -> io::Result<SourceFile> {
         let bytes = self.0.get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
-        Ok(SourceFile { bytes, mode: Some(0o600) })
+        Ok(SourceFile { bytes, mode: Some(0o600), exposure: None })
     }
 
     fn env(&self, _: &str) -> Option<String> {

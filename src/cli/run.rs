@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use rustix::thread::disable_transparent_huge_pages;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
@@ -36,6 +38,8 @@ const KEY_PATIENCE: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(20);
 
 pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
+    // Before any key is read: nobody but root may look into this process, or have an image of its memory on the disk.
+    let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // While there is one thread: this takes variables out of the environment.
     let (mut inherited, predecessor) = (Inherited::from_env(), Predecessor::from_env()?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -48,6 +52,9 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     print_problems(&read.problems, &read.warnings);
     let Some(config) = read.config else { return Ok(ExitCode::from(INVALID)) };
     observe::init_logging(&QUIET).context("the log")?;
+    if let Err(error) = hidden {
+        tracing::warn!(%error, "other processes of this user may be able to read the memory of this one");
+    }
     keep_small_pages();
     raise_file_limit(config.listeners.iter().map(|listener| listener.limits.connections).sum());
     let (listeners, admin) = (config.listeners.clone(), config.admin);

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
+use super::exposure::Exposure;
 use super::sources::{SourceFile, Sources};
 use crate::clock::Timestamp;
 use crate::random::Random;
 
-/// A digest of what was read, with the permissions; `None` for what could not be read.
-type Seen = Option<([u8; 32], Option<u32>)>;
+/// A digest of what was read, with the permissions and who else could change it; `None` for what could not be read.
+type Seen = Option<([u8; 32], Option<u32>, Option<Exposure>)>;
 
 /// Every file that was read, with what it held then.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,7 +33,8 @@ impl Files {
 }
 
 fn seen(read: &io::Result<SourceFile>) -> Seen {
-    read.as_ref().ok().map(|file| (Sha256::digest(&file.bytes).into(), file.mode))
+    let digest = |file: &SourceFile| Sha256::digest(&file.bytes).into();
+    read.as_ref().ok().map(|file| (digest(file), file.mode, file.exposure.clone()))
 }
 
 /// Sources that note which files are read.

@@ -6,6 +6,7 @@
 
 mod compile;
 mod document;
+mod exposure;
 mod files;
 mod marks;
 mod model;
@@ -21,6 +22,7 @@ mod words;
 
 use std::path::Path;
 
+pub use exposure::Exposure;
 pub use files::Files;
 pub use model::{
     ClientAuthorities, Config, ConnectionLimits, Endpoints, Expectation, KeyFolder, Listener,
@@ -59,11 +61,7 @@ pub fn load(path: &Path, sources: &dyn Sources) -> Loaded {
     let (config, mut problems, mut warnings) = match sources.read(path) {
         Ok(file) => {
             let (mut document, raw) = Document::read::<RawConfig>(path, &file.bytes);
-            if let Some(mode) = file.mode.filter(|mode| mode & 0o002 != 0) {
-                let message =
-                    format!("every user can change this file (mode {:04o})", mode & 0o7777);
-                document.error_with(&Place::default(), message, Some("chmod o-w on it".to_owned()));
-            }
+            refuse_exposed(&mut document, &file);
             match raw {
                 Some(raw) => compile::compile(&raw, document, path, sources),
                 None => {
@@ -91,11 +89,19 @@ pub fn load(path: &Path, sources: &dyn Sources) -> Loaded {
 /// Everything that is wrong with the file's form, with `tokens.access` and with the folder.
 pub fn key_folder(path: &Path, sources: &dyn Sources) -> Result<KeyFolder, Vec<Problem>> {
     let file = sources.read(path).map_err(|error| vec![Problem::of_file(path, &error)])?;
-    let (document, raw) = Document::read::<RawConfig>(path, &file.bytes);
+    let (mut document, raw) = Document::read::<RawConfig>(path, &file.bytes);
+    refuse_exposed(&mut document, &file);
     let tokens = raw.as_ref().and_then(|raw| raw.tokens.as_ref());
     let (folder, mut problems) = compile::list_keys(tokens, document, path, sources);
     problems.sort();
     folder.filter(|_| problems.is_empty()).ok_or(problems)
+}
+
+/// The configuration is no secret, but decides everything.
+fn refuse_exposed(document: &mut Document, file: &SourceFile) {
+    for (message, hint) in file.faults("this file", false) {
+        document.error_with(&Place::default(), message, Some(hint));
+    }
 }
 
 #[cfg(test)]

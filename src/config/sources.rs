@@ -6,6 +6,9 @@ use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::path::Path;
 
+use rustix::process::geteuid;
+
+use super::exposure::Exposure;
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::random::{OsRandom, Random};
 
@@ -18,7 +21,39 @@ pub struct SourceFile {
     pub bytes: Vec<u8>,
     /// Its Unix permission bits, where there are any.
     pub mode: Option<u32>,
+    /// Who else could put another content in its place.
+    pub exposure: Option<Exposure>,
 }
+
+impl SourceFile {
+    /// What is wrong with its permissions, and what to do about it. `name` is how the messages call it; `secret` says that
+    /// others may not even read it.
+    pub(super) fn faults(&self, name: &str, secret: bool) -> Vec<(String, String)> {
+        let mut faults = Vec::new();
+        let mode = self.mode.unwrap_or(0) & 0o7777;
+        if secret && mode & 0o007 != 0 {
+            let message = format!("{name} is open to every user (mode {mode:04o})");
+            let mut hint = "chmod o= on it".to_owned();
+            // What Docker and Kubernetes mount cannot be changed where it is read.
+            if mode & 0o007 == 0o004 {
+                hint.push_str(MOUNTED);
+            }
+            faults.push((message, hint));
+        } else if mode & 0o002 != 0 {
+            let message = format!("every user can change {name} (mode {mode:04o})");
+            faults.push((message, "chmod o-w on it".to_owned()));
+        }
+        if let Some(exposure) = &self.exposure {
+            let message = format!("others can replace {name}: {exposure}");
+            faults.push((message, exposure.hint().to_owned()));
+        }
+        faults
+    }
+}
+
+/// What to do where a file is a secret that was mounted.
+const MOUNTED: &str =
+    "; a secret of Kubernetes takes `defaultMode: 0440`, one of Docker `mode: 0440`";
 
 /// Where everything comes from that is not in the configuration itself.
 pub trait Sources: fmt::Debug + Send + Sync {
@@ -81,7 +116,8 @@ impl Sources for SystemSources {
         if bytes.len() as u64 > MAX_SOURCE_BYTES {
             return Err(io::Error::other("the file is larger than 4 MiB"));
         }
-        Ok(SourceFile { bytes, mode })
+        let exposure = Exposure::find(path, geteuid().as_raw())?;
+        Ok(SourceFile { bytes, mode, exposure })
     }
 
     fn modified(&self, path: &Path) -> Option<Timestamp> {

@@ -127,7 +127,7 @@ impl World {
 impl Sources for World {
     fn read(&self, path: &Path) -> io::Result<SourceFile> {
         let (bytes, mode) = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(SourceFile { bytes: bytes.clone(), mode: Some(*mode) })
+        Ok(SourceFile { bytes: bytes.clone(), mode: Some(*mode), exposure: None })
     }
 
     fn env(&self, name: &str) -> Option<String> {

@@ -110,6 +110,9 @@ mod binary;
 // Its commands: exit codes and exact output.
 #[cfg(feature = "proxy")]
 mod cli;
+// Files that others could change, and memory that they could read.
+#[cfg(feature = "proxy")]
+mod file_owners;
 // What no log may show.
 #[cfg(feature = "proxy")]
 mod secrets_in_logs;

@@ -194,6 +194,16 @@ fn the_unit_checks_before_it_starts_and_before_it_reloads() {
     assert_eq!(values("FileDescriptorStoreMax"), ["64"]);
     assert_eq!(values("CapabilityBoundingSet"), ["CAP_NET_BIND_SERVICE"]);
     assert_eq!(values("AmbientCapabilities"), ["CAP_NET_BIND_SERVICE"]);
+    // Part 4, item 30: bounds, and a start that is tried again until what it waits for is there.
+    assert_eq!(values("MemoryMax"), ["75%"]);
+    assert_eq!(values("TasksMax"), ["1024"]);
+    assert_eq!(values("StartLimitIntervalSec"), ["0"]);
+    assert_eq!(
+        (values("Restart"), values("RestartSec")),
+        (vec!["on-failure".into()], vec!["2s".into()])
+    );
+    let (head, _) = unit.split_once("\n[Service]\n").unwrap();
+    assert!(head.contains("\nStartLimitIntervalSec=0\n"), "systemd reads it in [Unit] only");
     let user = &values("User")[0];
     assert!(
         shipped("systemd/portcullis.sysusers.conf")

@@ -345,16 +345,3 @@ pub(super) fn certificates(
     }
     Some(bytes)
 }
-
-impl Compiler<'_> {
-    /// Reads a file that is no secret, and that nobody but its owner and group may change: it says whom to believe.
-    fn read_unshared(&mut self, place: &Place, name: &str) -> Option<Vec<u8>> {
-        let file = self.read(place, name)?;
-        if let Some(mode) = file.mode.filter(|mode| mode & 0o002 != 0) {
-            let message =
-                format!("every user can change {} (mode {:04o})", quoted(name), mode & 0o7777);
-            self.document.error_with(place, message, Some("chmod o-w on it".to_owned()));
-        }
-        Some(file.bytes)
-    }
-}

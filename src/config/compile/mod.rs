@@ -15,6 +15,7 @@ mod listeners;
 mod login;
 mod operation;
 mod own_addresses;
+mod reading;
 mod routes;
 mod scopes;
 mod signers;
@@ -28,16 +29,14 @@ mod upstreams;
 mod users;
 mod values;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::document::Document;
 use super::files::Files;
 use super::model::{Config, KeyFolder};
-use super::place::Place;
-use super::problem::{Problem, quoted};
+use super::problem::Problem;
 use super::raw::{RawConfig, RawTokens};
-use super::sources::{SourceFile, Sources};
+use super::sources::Sources;
 use crate::access::forwarded::TrustedProxies;
 use crate::clock::Timestamp;
 
@@ -124,37 +123,4 @@ pub(super) fn list_keys(
     let mut compiler = Compiler { document, sources, directory, now: sources.now() };
     let folder = tokens::list_keys(&mut compiler, raw);
     (folder, compiler.document.into_findings().0)
-}
-
-impl Compiler<'_> {
-    /// The path of a file that the configuration names.
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-
-    /// Reads a file that the configuration names.
-    fn read(&mut self, place: &Place, name: &str) -> Option<SourceFile> {
-        match self.sources.read(&self.path(name)) {
-            Ok(file) => Some(file),
-            Err(error) => {
-                let reason = match error.kind() {
-                    io::ErrorKind::NotFound => "there is no such file".to_owned(),
-                    _ => error.to_string(),
-                };
-                self.document.error(place, format!("{} cannot be read: {reason}", quoted(name)));
-                None
-            }
-        }
-    }
-
-    /// Reads a file that nobody but its owner and group may touch.
-    fn read_private(&mut self, place: &Place, name: &str) -> Option<Vec<u8>> {
-        let file = self.read(place, name)?;
-        if let Some(mode) = file.mode.filter(|mode| mode & 0o007 != 0) {
-            let message =
-                format!("{} is open to every user (mode {:04o})", quoted(name), mode & 0o7777);
-            self.document.error_with(place, message, Some("chmod o= on it".to_owned()));
-        }
-        Some(file.bytes)
-    }
 }

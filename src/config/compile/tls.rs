@@ -91,10 +91,10 @@ fn identity(
     let (cert_place, key_place) = (place.key("certificate"), place.key("private_key"));
     let certificate = compiler.document.require(certificate, &cert_place);
     let private_key = compiler.document.require(private_key, &key_place);
-    let read = certificate.and_then(|name| compiler.read(&cert_place, name));
+    let read = certificate.and_then(|name| compiler.read_unshared(&cert_place, name));
     let private_key = private_key.and_then(|name| compiler.read_private(&key_place, name));
     let (file, read, private_key) = (certificate?, read?, private_key?);
-    let chain = chain(&read.bytes).and_then(|chain| Ok((Leaf::of(&chain)?, chain)));
+    let chain = chain(&read).and_then(|chain| Ok((Leaf::of(&chain)?, chain)));
     let key = PrivateKeyDer::from_pem_slice(&private_key).map_err(|_| TlsError::NoKey);
     let key = key.and_then(|der| any_supported_type(&der).map_err(|_| TlsError::Key));
     if let Err(error) = &chain {
@@ -174,8 +174,8 @@ fn authorities(
     place: &Place,
     file: &str,
 ) -> Option<ClientAuthorities> {
-    let read = compiler.read(place, file)?;
-    match trusted(&read.bytes) {
+    let pem = compiler.read_unshared(place, file)?;
+    match trusted(&pem) {
         Ok((roots, not_after)) => {
             if not_after <= compiler.now {
                 let message = format!("a certificate in it expired at {not_after}");

@@ -138,10 +138,10 @@ fn client(
     }
     let certificate = compiler.document.require(raw.certificate.as_deref(), &cert_place);
     let private_key = compiler.document.require(raw.private_key.as_deref(), &key_place);
-    let certificate = certificate.and_then(|name| compiler.read(&cert_place, name));
+    let certificate = certificate.and_then(|name| compiler.read_unshared(&cert_place, name));
     let private_key = private_key.and_then(|name| compiler.read_private(&key_place, name));
     let (certificate, private_key) = (certificate?, private_key?);
-    let chain = chain(&certificate.bytes).and_then(|chain| {
+    let chain = chain(&certificate).and_then(|chain| {
         let sound = |der| x509_parser::parse_x509_certificate(der).is_ok();
         let sound = chain.iter().all(|der| sound(der));
         if sound { Ok((not_after(&chain)?, chain)) } else { Err(TlsError::Certificate) }
