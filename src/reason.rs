@@ -71,6 +71,7 @@ reasons! {
     TooLong "too_long" "the user name or the password is longer than any can be"
     InvalidClient "invalid_client" "the client is unknown or did not prove itself"
     ClientNetwork "client_network" "the client asks from outside its networks"
+    ClientMethod "client_method" "the client authenticates in a way that is not done here, such as with an assertion"
     TwoClientMethods "two_client_methods" "the client authenticates in more than one way"
     UnauthorizedClient "unauthorized_client" "the client may not use this grant"
     NoGrantType "no_grant_type" "the form has no grant type"
@@ -96,7 +97,7 @@ reasons! {
 impl Reason {
     /// What the endpoints refuse where a client proves itself (`/token` and its siblings): the reasons of
     /// `login_failures_total`.
-    pub const OF_LOGINS: [Self; 28] = [
+    pub const OF_LOGINS: [Self; 29] = [
         Self::MethodNotAllowed,
         Self::BadRequest,
         Self::RequestTimeout,
@@ -109,6 +110,7 @@ impl Reason {
         Self::TooLong,
         Self::InvalidClient,
         Self::ClientNetwork,
+        Self::ClientMethod,
         Self::TwoClientMethods,
         Self::UnauthorizedClient,
         Self::NoGrantType,

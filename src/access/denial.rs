@@ -8,7 +8,6 @@ use std::sync::Arc;
 use http::header::{ALLOW, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
-use crate::access::permit::Permit;
 use crate::answer::Answer;
 use crate::oauth::scope::Scope;
 use crate::reason::Reason;
@@ -82,16 +81,6 @@ impl Denial {
     #[must_use]
     pub fn of(self, token: &Arc<VerifiedToken>, cached: bool) -> Self {
         Self { token: Some(Arc::clone(token)), cached, ..self }
-    }
-
-    /// The refusal of a request that was permitted and for which there is no place now.
-    #[must_use]
-    pub fn overloaded(permit: &Permit) -> Self {
-        let denial = Self::new(Refusal::Overloaded).on(permit.route_id());
-        match permit.token() {
-            Some(token) => denial.of(token, permit.cached() == Some(true)),
-            None => denial,
-        }
     }
 
     /// What is wrong.

@@ -14,7 +14,7 @@ use crate::route::rule::AccessRule;
 use crate::route::table::Route;
 use crate::token::VerifiedToken;
 
-/// The edits of one request. They come only with a [`crate::access::permit::Permit`].
+/// The edits of one request. They come only with a permit of the decision: nothing else makes them.
 #[derive(Clone)]
 pub struct HeaderEdits {
     identity: Arc<Identity>,

@@ -5,15 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use http::{HeaderMap, Uri};
 
 use crate::access::denial::{Denial, Refusal};
-use crate::access::permit::Permit;
 use crate::cli::output::{out, outln};
 use crate::cli::{INVALID, check, print_problems, read};
 use crate::config::Persona;
 use crate::gateway::Gateway;
-use crate::gateway::decide::{Decision, RequestHead};
+use crate::gateway::decide::{Decision, Permit, RequestHead};
 use crate::gateway::rehearsal::{Rehearsal, Scene};
 use crate::gateway::routing::{BadPath, Remedy};
 use crate::oauth::scope::{Catalogue, Scope};
@@ -34,7 +34,7 @@ pub(super) struct Explain {
     #[arg(required_unless_present = "reason")]
     url: Option<String>,
     /// Only say what this reason of the access log and the metrics means.
-    #[arg(long, value_name = "ID", exclusive = true, value_parser = reason)]
+    #[arg(long, value_name = "ID", exclusive = true, value_parser = reason())]
     reason: Option<Reason>,
     /// Ask as this user of the user file, with everything the user may have.
     #[arg(long, group = "who")]
@@ -93,8 +93,10 @@ impl Explain {
     }
 }
 
-fn reason(id: &str) -> Result<Reason, String> {
-    Reason::parse(id).ok_or_else(|| format!("there is no reason `{id}`"))
+/// Reads the id of a reason.
+fn reason() -> impl TypedValueParser<Value = Reason> {
+    let known = PossibleValuesParser::new(Reason::ALL.map(Reason::id));
+    known.try_map(|id| Reason::parse(&id).ok_or("no such reason"))
 }
 
 /// The whole explanation, and whether the request passes.

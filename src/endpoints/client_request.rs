@@ -16,6 +16,9 @@ use crate::reason::Reason;
 use crate::throttle::Wait;
 use crate::users::HashError;
 
+/// Fields with which a client proves itself in a way that is not done here (draft-ietf-oauth-attestation-based-client-auth).
+const ATTESTATION: [&str; 2] = ["oauth-client-attestation", "oauth-client-attestation-pop"];
+
 /// The largest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
@@ -45,6 +48,9 @@ pub(super) async fn client<'a>(
     form: &Form,
     services: &GrantServices<'a>,
 ) -> Result<&'a Client, RequestFault> {
+    if ATTESTATION.iter().any(|name| request.headers.contains_key(*name)) {
+        return Err(RequestFault::Client(ClientError::Unsupported));
+    }
     let basic = Basic::of(&request.headers);
     let GrantServices { clients, hashes, visitor, .. } = *services;
     Ok(authenticate(clients, basic, form, hashes, visitor).await?)
@@ -85,6 +91,8 @@ fn names_credentials(query: &str) -> bool {
         "password",
         "client_id",
         "client_secret",
+        "client_assertion",
+        "client_assertion_type",
         "scope",
         "refresh_token",
         "token",
@@ -120,6 +128,7 @@ impl RequestFault {
             Self::Form => Reason::MalformedForm,
             Self::Client(ClientError::Unknown) => Reason::InvalidClient,
             Self::Client(ClientError::Network) => Reason::ClientNetwork,
+            Self::Client(ClientError::Unsupported) => Reason::ClientMethod,
             Self::Client(ClientError::TwoMethods) => Reason::TwoClientMethods,
             Self::Client(ClientError::Throttled(_)) => Reason::Banned,
             Self::Client(ClientError::Hash(why)) => unhashed(why),
@@ -150,7 +159,9 @@ impl RequestFault {
             Self::Client(ClientError::TwoMethods) => {
                 error(bad, Code::InvalidRequest, "the client authenticates in more than one way")
             }
-            Self::Client(ClientError::Unknown | ClientError::Network) => {
+            Self::Client(
+                ClientError::Unknown | ClientError::Network | ClientError::Unsupported,
+            ) => {
                 let answer = error(
                     StatusCode::UNAUTHORIZED,
                     Code::InvalidClient,

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::access::denial::Denial;
-use crate::access::permit::Permit;
 use crate::clock::Timestamp;
 use crate::gateway::Gateway;
-use crate::gateway::decide::{Holder, check_certificate};
+use crate::gateway::decide::{Granted, Holder, Permit, check_certificate};
 use crate::reason::Reason;
 use crate::route::table::Route;
 use crate::route::target::Target;
@@ -30,19 +29,21 @@ impl Gateway {
     /// Why the request would be refused now.
     pub fn still_holds(&self, permit: &Permit, now: Timestamp) -> Result<(), Reason> {
         let reason = |denial: Denial| denial.reason();
+        let Granted { route: before, method, token, certificate, target, host, .. } =
+            permit.granted();
         // The path in the one spelling that was forwarded; the query decides nothing.
-        let path = permit.target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        let target = Target::parse(path, Some(&permit.host), &HeaderMap::new())
-            .map_err(|_| Reason::BadPath)?;
+        let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let target =
+            Target::parse(path, Some(host), &HeaderMap::new()).map_err(|_| Reason::BadPath)?;
         let path = target.path().map_err(|_| Reason::BadPath)?;
-        let route = self.find(&target, &path, &permit.method);
+        let route = self.find(&target, &path, method);
         let route = route.map_err(|unrouted| reason(unrouted.into()))?;
         // Under its route's new name it may go on, but not where requests go elsewhere.
-        if route.upstream.name != permit.route.upstream.name {
+        if route.upstream.name != before.upstream.name {
             return Err(Reason::NoRoute);
         }
-        check_certificate(&route, permit.certificate.as_deref(), now).map_err(reason)?;
-        let holder = permit.token.as_ref().map(|token| self.examine_again(token, &route, now));
+        check_certificate(&route, certificate.as_deref(), now).map_err(reason)?;
+        let holder = token.as_ref().map(|token| self.examine_again(token, &route, now));
         self.check(&route, holder.transpose()?.as_ref()).map_err(reason)
     }
 

@@ -4,6 +4,8 @@
 //! is not known leaves a wish for newer keys, which whoever has sockets may grant). The proxy, `explain`, the
 //! configuration's own tests and the benches all call [`Gateway::decide`]. Top to bottom it is the request walk of the README.
 
+mod permit;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,7 +18,6 @@ use crate::access::connection::{Connection, PlainRule, Transport};
 use crate::access::denial::{Denial, Refusal};
 use crate::access::edits::{HeaderEdits, Provenance};
 use crate::access::identity::Claim;
-use crate::access::permit::Permit;
 use crate::clock::Timestamp;
 use crate::endpoints::Endpoint;
 use crate::endpoints::introspect::Examined;
@@ -30,6 +31,7 @@ use crate::route::rule::{AccessRule, Believed};
 use crate::route::table::Route;
 use crate::route::target::{Target, TargetError};
 use crate::token::{TokenDigest, VerifiedToken, VerifyError};
+pub use permit::{Granted, Permit};
 
 /// The head of a request, as it was received.
 #[derive(Clone, Copy)]
@@ -83,7 +85,8 @@ impl Gateway {
 
     /// Files the verification that a decision made, for the next request with the same token.
     pub fn remember(&self, permit: &Permit, now: Timestamp) {
-        if let (Some(digest), Some(token)) = (permit.fresh, &permit.token) {
+        let Granted { fresh, token, .. } = permit.granted();
+        if let (Some(digest), Some(token)) = (*fresh, token) {
             self.shared.cache.remember(digest, Arc::clone(token), now);
         }
     }
@@ -325,7 +328,16 @@ impl Gateway {
         let certificate = head.connection.certificate.clone();
         let method = head.method.clone();
         let host = target.host.to_string();
-        Permit { route, method, token, fresh, certificate, target: forwarded, host, edits }
+        Permit::new(Granted {
+            route,
+            method,
+            token,
+            fresh,
+            certificate,
+            target: forwarded,
+            host,
+            edits,
+        })
     }
 }
 

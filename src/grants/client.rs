@@ -161,7 +161,14 @@ pub enum ClientRegistryError {
     SecretDefault(ClientId),
 }
 
+/// Parameters with which a client proves itself in a way that is not done here (RFC 7521 section 4.2). One without a value counts
+/// as left out (RFC 6749 section 3.2).
+const ASSERTION: [&str; 2] = ["client_assertion", "client_assertion_type"];
+
 /// Finds out which client asks.
+///
+/// A request with any sign of an authentication that is not done here is refused, whatever else it has: the proof was not looked
+/// at, so it can mean nobody, least of all the default client.
 ///
 /// A public client may send an empty secret; one that sends another is mistaken about what it is, and is refused. Equal work
 /// is done for a wrong secret and a right one; ids are no secrets, so unknown ones are answered at once, and so is a client
@@ -181,8 +188,12 @@ pub async fn authenticate<'a>(
         let client = clients.default_client().ok_or(ClientError::Unknown)?;
         if client.is_at_home(visitor.address()) { Ok(client) } else { Err(ClientError::Network) }
     };
+    if ASSERTION.iter().any(|name| form.value(name).is_some()) {
+        return Err(ClientError::Unsupported);
+    }
     let posted = form.names("client_secret") || form.names("client_id");
     let readings = match basic {
+        Basic::OtherScheme => return Err(ClientError::Unsupported),
         Basic::Malformed => return Err(ClientError::Unknown),
         Basic::Credentials(readings) => {
             if form.value("client_secret").is_some() {
@@ -242,12 +253,13 @@ pub async fn authenticate<'a>(
 #[must_use]
 pub fn named<'a>(clients: &'a ClientRegistry, basic: &Basic, form: &Form) -> Option<&'a Client> {
     match (basic, form.value("client_id")) {
-        (Basic::Malformed, _) => None,
+        (Basic::OtherScheme | Basic::Malformed, _) => None,
         (Basic::Credentials(readings), _) => {
             readings.iter().find_map(|reading| clients.find(&reading.id))
         }
         (Basic::Absent, Some(id)) => clients.find(id),
         (Basic::Absent, None) if form.value("client_secret").is_some() => None,
+        (Basic::Absent, None) if ASSERTION.iter().any(|name| form.value(name).is_some()) => None,
         (Basic::Absent, None) => clients.default_client(),
     }
 }
@@ -272,6 +284,9 @@ pub enum ClientError {
     /// It asks from outside its networks. It is told that it is unknown.
     #[error("the client asks from outside its networks")]
     Network,
+    /// It proves itself in a way that is not done here (RFC 6749 section 5.2: `invalid_client`).
+    #[error("the client authenticates in a way that is not done here")]
+    Unsupported,
     /// More than one way of proving it in one request (RFC 6749 section 2.3).
     #[error("the client authenticates in more than one way")]
     TwoMethods,

@@ -11,7 +11,19 @@ use crate::random::RandomError;
 use crate::state::{Family, FamilyId, RefreshToken, State, StoreError, TagKey};
 use crate::token::{AccessToken, Began, Content, IssueError};
 
-/// What may be issued. Only a grant's flow can make one.
+/// What may be issued. Only a grant's flow can make one:
+///
+/// ```
+/// fn read(grant: &portcullis::grants::Grant) -> String {
+///     grant.scope().to_string()
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// fn widen(grant: &mut portcullis::grants::Grant) {
+///     grant.scope = Default::default();
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Grant {
     pub(super) subject: Subject,

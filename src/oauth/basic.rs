@@ -19,7 +19,9 @@ pub enum Basic {
     Absent,
     /// An id and a secret, in every way they can be read: decoded, then raw when that differs.
     Credentials(Vec<BasicCredential>),
-    /// Anything else: another scheme, several fields, no base64, no colon, an empty id.
+    /// One field of another scheme: a way to authenticate that is not done here.
+    OtherScheme,
+    /// Anything else: several fields, no base64, no colon, an empty id.
     Malformed,
 }
 
@@ -45,9 +47,10 @@ impl Basic {
     }
 
     fn parse(field: &[u8]) -> Option<Self> {
-        let (scheme, encoded) = std::str::from_utf8(field).ok()?.split_once(' ')?;
+        let field = std::str::from_utf8(field).ok()?;
+        let (scheme, encoded) = field.split_once(' ').unwrap_or((field, ""));
         if !scheme.eq_ignore_ascii_case("basic") {
-            return None;
+            return Some(Self::OtherScheme);
         }
         let plain = Zeroizing::new(STANDARD.decode(encoded.trim_matches(' ')).ok()?);
         let plain = std::str::from_utf8(&plain).ok()?;
@@ -103,16 +106,13 @@ mod tests {
 
     #[test]
     fn a25_what_is_malformed_is_told_apart_from_what_is_absent() {
-        for bad in [
-            "Basic",
-            "Basic ",
-            "Basic !!",
-            "Basic d2Vi",
-            "Basic /////w==",
-            "Bearer x",
-            "Basic OnNlY3JldA==",
-        ] {
+        for bad in
+            ["Basic", "Basic ", "Basic !!", "Basic d2Vi", "Basic /////w==", "Basic OnNlY3JldA=="]
+        {
             assert!(matches!(read(bad), Basic::Malformed), "{bad}");
+        }
+        for other in ["Bearer x", "Digest username=\"web\"", "Negotiate", "Basic2 d2ViOg==", ""] {
+            assert!(matches!(read(other), Basic::OtherScheme), "{other}");
         }
         assert!(matches!(read("basic Og=="), Basic::Absent), "Swagger UI names nobody");
         assert!(matches!(Basic::of(&HeaderMap::new()), Basic::Absent));

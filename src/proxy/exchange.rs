@@ -10,10 +10,10 @@ use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
 use crate::access::denial::Denial;
-use crate::access::permit::Permit;
 use crate::answer::Answer;
 use crate::clock::Clock;
 use crate::endpoints::{Endpoint, Outcome};
+use crate::gateway::decide::Permit;
 use crate::gateway::{Gateway, Shared};
 use crate::observe::metrics::InFlight;
 use crate::observe::{Decided, Record};
@@ -253,7 +253,7 @@ impl Exchange {
             self.slot = Some(slot);
             return None;
         }
-        let denial = Denial::overloaded(self.permit()?);
+        let denial = self.permit()?.overloaded();
         let answer = denial.answer();
         self.fate = Fate::Refused(denial);
         Some(answer)

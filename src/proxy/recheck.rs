@@ -19,8 +19,8 @@ use pingora_proxy::HttpProxy;
 use tokio::task_local;
 use tokio::time::sleep;
 
-use crate::access::permit::Permit;
 use crate::gateway::Shared;
+use crate::gateway::decide::Permit;
 use crate::gateway::live::Live;
 use crate::proxy::filter::EdgeProxy;
 use crate::reason::Reason;

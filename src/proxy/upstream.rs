@@ -9,8 +9,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
-use crate::access::permit::Permit;
 use crate::answer::Answer;
+use crate::gateway::decide::Permit;
 use crate::proxy::exchange_timer::{TUNNEL_SILENT, UPSTREAM_SILENT};
 use crate::proxy::upstream_tls;
 use crate::reason::Reason;

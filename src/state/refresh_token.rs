@@ -261,8 +261,27 @@ mod tests {
     }
 
     proptest! {
+        // Part 4, item 32: 64 bytes are 86 characters, of which the last one has four bits that mean nothing.
         #[test]
-        fn any_text_is_read_or_refused(text in "\\PC{0,100}") {
+        fn exactly_the_one_spelling_of_64_bytes_is_read(
+            prefix in "(prt_){8}|prt_|PRT_|prt",
+            text in "[A-Za-z0-9_-]{84}([A-Za-z0-9_-]{0,3}|[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-][AQgw]=|.[AQgw])",
+        ) {
+            let whole = format!("{}{text}", &prefix[..prefix.len().min(4)]);
+            let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            let right = plain && text.len() == 86 && text.ends_with(['A', 'Q', 'g', 'w']);
+            let read = RefreshToken::parse(&whole);
+            prop_assert_eq!(read.is_some(), right && prefix.starts_with("prt_"), "{}", whole);
+            if let Some(token) = read {
+                prop_assert_eq!(token.expose(), &whole);
+                let bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
+                let family = URL_SAFE_NO_PAD.encode(&bytes[..FAMILY_BYTES]);
+                prop_assert_eq!(&**token.family().as_str(), &family);
+            }
+        }
+
+        #[test]
+        fn arbitrary_text_is_refused(text in "\\PC{0,100}") {
             prop_assert!(RefreshToken::parse(&text).is_none());
         }
     }

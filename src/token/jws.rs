@@ -51,16 +51,20 @@ impl<'a> Compact<'a> {
     /// Checks the signature with this key, by this key's algorithm, which the header must name too.
     ///
     /// Gives the payload, so that nobody takes it for verified before it is.
-    pub(super) fn check_signature(&self, key: &Key) -> Result<&[u8], VerifyError> {
+    pub(super) fn check_signature(&self, key: &Key) -> Result<(&[u8], Signed), VerifyError> {
         if self.header.algorithm != key.algorithm().name() {
             return Err(VerifyError::WrongAlgorithm);
         }
         if !key.verify(self.message.as_bytes(), self.signature) {
             return Err(VerifyError::BadSignature);
         }
-        Ok(&self.payload)
+        Ok((&self.payload, Signed(())))
     }
 }
+
+/// The proof that a signature holds: a verified token cannot be made without one, and only [`Compact::check_signature`] makes it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Signed(());
 
 /// What counts of a JOSE header.
 pub(super) struct Header {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::claims::{MAX_TOKEN_ID_BYTES, audience, payload_object, time};
 use super::json::{Object, Value};
-use super::jws::{Compact, Typ};
+use super::jws::{Compact, Signed, Typ};
 use super::verifier::check_times;
 use super::{Began, VerifiedToken, VerifyError};
 use crate::clock::Timestamp;
@@ -162,9 +162,9 @@ impl OutsidePolicy {
         let algorithm = Algorithm::parse(jws.header.algorithm());
         let key = algorithm.and_then(|algorithm| keys.find(id, algorithm));
         let key = key.ok_or(VerifyError::WrongAlgorithm)?;
-        let payload = jws.check_signature(key)?;
+        let (payload, signed) = jws.check_signature(key)?;
         let claims = payload_object(payload)?;
-        let token = self.read(&claims, key, keys)?;
+        let token = self.read(&claims, signed, key, keys)?;
         check_times(&token, self.leeway, now)?;
         Ok(token)
     }
@@ -193,6 +193,7 @@ impl OutsidePolicy {
     fn read(
         &self,
         claims: &Object<'_>,
+        signed: Signed,
         key: &Key,
         keys: &Arc<KeySet>,
     ) -> Result<VerifiedToken, VerifyError> {
@@ -223,6 +224,7 @@ impl OutsidePolicy {
         let machine =
             client.is_some_and(|client| [claims.text("sub"), Some(name)].contains(&Some(client)));
         Ok(VerifiedToken {
+            signed,
             issuer: Arc::clone(&self.issuer),
             key_id: Arc::clone(key.id()),
             subject,

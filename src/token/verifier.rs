@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::VerifyError;
 use super::claims::Claims;
 use super::issuer::Began;
-use super::jws::Compact;
+use super::jws::{Compact, Signed};
 use super::outside::Outside;
 use crate::clock::Timestamp;
 use crate::keys::{Key, KeyRing};
@@ -49,7 +49,8 @@ impl Verifier {
             return Err(VerifyError::WrongType);
         }
         let key = self.key(jws.header.key_id().ok_or(VerifyError::UnknownKey)?, now)?;
-        let claims = Claims::parse(jws.check_signature(key)?)?;
+        let (payload, signed) = jws.check_signature(key)?;
+        let claims = Claims::parse(payload)?;
         if claims.issuer != *self.issuer {
             return Err(VerifyError::WrongIssuer);
         }
@@ -57,6 +58,7 @@ impl Verifier {
             return Err(VerifyError::WrongAudience);
         }
         let token = VerifiedToken {
+            signed,
             issuer: Arc::clone(&self.issuer),
             key_id: Arc::clone(key.id()),
             subject: claims.subject,
@@ -112,9 +114,29 @@ pub(super) fn check_times(
     Ok(())
 }
 
-/// The proof that a token was verified. There is no other way to make one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The proof that a token was verified. There is no other way to make one: neither a literal nor a copy.
+///
+/// ```
+/// fn read(token: &portcullis::token::VerifiedToken) -> String {
+///     token.subject().to_string()
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// fn read(token: &portcullis::token::VerifiedToken) -> String {
+///     token.subject.to_string()
+/// }
+/// ```
+///
+/// ```compile_fail,E0599
+/// fn copy(token: &portcullis::token::VerifiedToken) -> portcullis::token::VerifiedToken {
+///     Clone::clone(token)
+/// }
+/// ```
+#[derive(Debug, PartialEq, Eq)]
 pub struct VerifiedToken {
+    /// Its signature was checked.
+    pub(super) signed: Signed,
     pub(super) issuer: Arc<str>,
     pub(super) key_id: Arc<str>,
     pub(super) subject: Subject,

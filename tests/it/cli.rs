@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis::keys::Algorithm;
+use portcullis::reason::Reason;
 use portcullis::secret::Secret;
 use portcullis::users::PasswordHash;
 use serde_json::{Value, json};
@@ -168,6 +169,11 @@ fn explain_names_candidates_winner_reason_and_what_the_upstream_sees() {
         }
         assert!(!out.contains("eyJ"), "a token was printed:\n{out}");
     }
+    // Part 4, item 28: every reason, whoever refuses.
+    for reason in Reason::ALL {
+        let (out, err) = ended(&site.run(&["explain", "--reason", reason.id()], ""), 0);
+        assert_eq!((out.as_str(), &*err), (&*format!("{}\n", reason.explanation()), ""));
+    }
 }
 
 #[test]
@@ -265,6 +271,8 @@ fn a_wrong_command_line_ends_with_2_and_explains_itself_on_standard_error() {
         &["run"],
         &["check", "portcullis.yaml", "--format", "xml"],
         &["explain", "-c", "portcullis.yaml", "GET"],
+        &["explain", "--reason", "no_such_reason"],
+        &["explain", "--reason", "banned", "-c", "portcullis.yaml", "GET", "/"],
         &["explain", "-c", "portcullis.yaml", "GET", "/", "--user", "bob", "--scopes", "a"],
     ] {
         let (out, err) = ended(&site.run(arguments, ""), 2);

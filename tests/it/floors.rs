@@ -61,11 +61,11 @@ fn no_file_is_too_long() {
 fn the_checks_see_what_they_are_for() {
     let violations = [
         ("route", "use crate::token::Verifier;"),
-        ("route", "    let x = crate::access::permit::f();"),
+        ("route", "    let x = crate::access::edits::f();"),
         ("oauth", "use crate::{clock::Timestamp, keys::{KeyRing, jwks}};"),
         ("oauth", "use crate::{\n    clock::Timestamp,\n    users::UserStore,\n};"),
         ("keys", "use crate::route::path;"),
-        ("grants", "use crate::access::permit::Permit;"),
+        ("grants", "use crate::access::edits::HeaderEdits;"),
         ("access", "use crate::grants::client::Client;"),
         ("gateway", "pub(in crate::cli) fn f() {}"),
         ("token", "use crate::unheard_of::X;"),
@@ -75,7 +75,7 @@ fn the_checks_see_what_they_are_for() {
     }
     let honest = [
         ("route", "use crate::oauth::scope::Scope;\nuse crate::keys::KeyRing;"),
-        ("gateway", "use crate::{access::permit::Permit, gateway::live::Live, proxy_like};"),
+        ("gateway", "use crate::{access::edits::HeaderEdits, gateway::live::Live, proxy_like};"),
     ];
     assert!(imports_upward(honest[0].0, honest[0].1).is_empty());
     assert_eq!(
@@ -95,7 +95,7 @@ fn the_checks_see_what_they_are_for() {
 }
 
 /// Every Rust file below a folder of the package, with its text.
-fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+pub(crate) fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut unread = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     while let Some(folder) = unread.pop() {
@@ -189,7 +189,7 @@ fn names_pingora(text: &str) -> bool {
     })
 }
 
-fn without_comments(text: &str) -> String {
+pub(crate) fn without_comments(text: &str) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).fold(
         String::new(),
         |mut code, line| {

@@ -17,6 +17,8 @@ mod harness;
 
 // The floors of the source.
 mod floors;
+// Who makes what cannot be forged.
+mod proofs;
 // Example configurations, README, unit file.
 mod shipped_files;
 
@@ -100,6 +102,9 @@ mod revocation;
 // RFC 8414: what clients are told about us.
 #[cfg(feature = "proxy")]
 mod metadata;
+// Ways in which a client authenticates, and those that we do not do.
+#[cfg(feature = "proxy")]
+mod client_methods;
 // A program's own token.
 #[cfg(feature = "proxy")]
 mod machine_clients;
