@@ -3,6 +3,7 @@
 //! Everything else takes a [`Random`] as a parameter; the operating system's generator is named only here.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -50,6 +51,23 @@ pub fn identifier(random: &dyn Random) -> Result<String, RandomError> {
     Ok(URL_SAFE_NO_PAD.encode(bytes::<16>(random)?))
 }
 
+/// Draws lots where nobody may foresee the outcome and nothing secret hangs on it: a keyed hash over a counter, under a key of its
+/// own that the system's randomness gave.
+#[derive(Debug, Default)]
+pub struct Draw {
+    key: RandomState,
+    drawn: u64,
+}
+
+impl Draw {
+    /// A number below `count`; 0 when there is none.
+    pub fn below(&mut self, count: usize) -> usize {
+        self.drawn = self.drawn.wrapping_add(1);
+        let lot = usize::try_from(self.key.hash_one(self.drawn) >> 1).unwrap_or_default();
+        lot.checked_rem(count).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +87,17 @@ mod tests {
         let other = identifier(&OsRandom).unwrap();
         assert_eq!(one.len(), 22);
         assert_ne!(one, other);
+    }
+
+    #[test]
+    fn every_lot_is_drawn_about_as_often() {
+        let mut draw = Draw::default();
+        let mut counts = [0; 5];
+        for _ in 0..5000 {
+            counts[draw.below(5)] += 1;
+        }
+        assert!(counts.iter().all(|count| (700..1300).contains(count)), "{counts:?}");
+        assert_eq!((draw.below(0), draw.below(1)), (0, 0));
     }
 
     #[test]

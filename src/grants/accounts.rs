@@ -12,7 +12,7 @@ use crate::oauth::subject::Subject;
 use crate::random::Random;
 use crate::secret::Secret;
 use crate::state::{State, StoreError, StoredUser, UserChange};
-use crate::users::{Dummy, HashError, HashPool, PasswordHash, UserStore};
+use crate::users::{Asker, Dummy, HashError, HashPool, PasswordHash, UserStore};
 
 /// How long a login waits for this node to know what the database says of the user: as long as the feed may take.
 const FEED: Duration = Duration::from_secs(2);
@@ -125,7 +125,13 @@ impl<'a> Accounts<'a> {
     ///
     /// That happens beside the answer, which neither waits for it nor shows whether it was done. It stands in the same bounded
     /// queue as logins. If it fails, the next login tries again; if the password was changed meanwhile, that stands.
-    pub(super) fn upgrade(&self, account: &Account, password: Secret, hashes: &HashPool) {
+    pub(super) fn upgrade(
+        &self,
+        account: &Account,
+        password: Secret,
+        asker: Asker,
+        hashes: &HashPool,
+    ) {
         let (Some(Database { state, random, .. }), Some(row)) = (self.database, &account.row)
         else {
             return;
@@ -133,7 +139,7 @@ impl<'a> Accounts<'a> {
         let (store, random, hashes) = (state.store().clone(), Arc::clone(random), hashes.clone());
         let (name, from) = (row.name.clone(), row.password.clone());
         let stronger = async move |name: &Subject| -> Result<bool, UpgradeError> {
-            let to = hashes.create(password, random).await?;
+            let to = hashes.create(asker, password, random).await?;
             Ok(store.change_user(name, UserChange::Upgrade { from, to }).await?)
         };
         tokio::spawn(async move {

@@ -17,7 +17,7 @@ use crate::oauth::form::Form;
 use crate::oauth::scope::Scope;
 use crate::secret::Secret;
 use crate::throttle::{Account, Attempt, Visitor, Wait};
-use crate::users::{HashError, HashPool, MAX_PASSWORD_BYTES, PasswordHash};
+use crate::users::{Asker, HashError, HashPool, MAX_PASSWORD_BYTES, PasswordHash};
 
 /// A grant that a client may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,10 +232,12 @@ pub async fn authenticate<'a>(
             continue;
         }
         // Two readings of one credential are one attempt.
+        let account = Account::client(client.id.as_str());
+        let asker = visitor.asker(&account);
         if client.is_confidential() && attempts.iter().all(|(id, _)| *id != &client.id) {
-            attempts.push((&client.id, visitor.check(Account::client(client.id.as_str()))?));
+            attempts.push((&client.id, visitor.check(account)?));
         }
-        if proves(client, &reading.secret, hashes).await? {
+        if proves(client, &reading.secret, asker, hashes).await? {
             proved = Some(client);
             break;
         }
@@ -264,14 +266,21 @@ pub fn named<'a>(clients: &'a ClientRegistry, basic: &Basic, form: &Form) -> Opt
     }
 }
 
-async fn proves(client: &Client, secret: &Secret, hashes: &HashPool) -> Result<bool, ClientError> {
+async fn proves(
+    client: &Client,
+    secret: &Secret,
+    asker: Asker,
+    hashes: &HashPool,
+) -> Result<bool, ClientError> {
     match &client.secret {
         ClientSecret::Public => Ok(secret.is_empty()),
         ClientSecret::Sha256(stored) => {
             Ok(bool::from(Sha256::digest(secret.expose()).as_slice().ct_eq(stored)))
         }
         ClientSecret::Hash(_) if secret.len() > MAX_PASSWORD_BYTES => Ok(false),
-        ClientSecret::Hash(stored) => Ok(hashes.verify(secret.clone(), Arc::clone(stored)).await?),
+        ClientSecret::Hash(stored) => {
+            Ok(hashes.verify(asker, secret.clone(), Arc::clone(stored)).await?)
+        }
     }
 }
 

@@ -72,7 +72,8 @@ pub async fn log_in(
     let known = account.as_ref().map(|account| Arc::clone(&account.password));
     let hash = known.unwrap_or_else(|| accounts.dummy());
     let older = hash.is_legacy().then(|| request.password.clone());
-    let matches = hashes.verify(request.password, hash).await?;
+    let asker = attempt.asker();
+    let matches = hashes.verify(asker.clone(), request.password, hash).await?;
     // The user may have been changed while the password waited for its thread. The tokens name the version of before, which
     // every request and every refresh compares with the one of then: what is granted here is then dead already.
     let Some(user) = account.filter(|account| matches && !account.disabled) else {
@@ -81,7 +82,7 @@ pub async fn log_in(
     };
     attempt.succeeded()?;
     if let Some(password) = older {
-        accounts.upgrade(&user, password, hashes);
+        accounts.upgrade(&user, password, asker, hashes);
     }
     accounts.settled(&user).await;
     let most =

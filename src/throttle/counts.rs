@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::throttle::entry::Entry;
 use crate::throttle::row::Ban;
 use crate::throttle::table::Table;
+use crate::throttle::turns::{Turn, Turns};
 use crate::throttle::{Account, Key, Limit, Limits, Network, Wait};
 
 /// A success in a known place is noted again after so long.
@@ -19,6 +20,7 @@ pub(super) struct Counts {
     pub(super) networks: Table,
     pub(super) accounts: Table,
     pub(super) known: Table,
+    turns: Turns,
 }
 
 impl Counts {
@@ -29,6 +31,7 @@ impl Counts {
             networks: Table::new(places),
             accounts: Table::new(accounts),
             known: Table::new(places),
+            turns: Turns::new(accounts),
         }
     }
 
@@ -63,20 +66,28 @@ impl Counts {
         [&mut self.pairs, &mut self.networks, &mut self.accounts, &mut self.known]
     }
 
-    /// Whether an attempt may be made; true when it is one's turn at a slowed account.
+    /// Whether an attempt may be made, and with which turn at an account that is slowed.
     pub(super) fn check(
         &mut self,
         account: &Account,
         network: Network,
         now: Timestamp,
-    ) -> Result<bool, Wait> {
+    ) -> Result<Option<Turn>, Wait> {
         self.is_free(account, network, now)?;
-        let Some(slowed) = self.slowed(account, network, now) else { return Ok(false) };
-        if let Some(wait) = slowed.wait_for_slot(now) {
-            return Err(wait);
-        }
+        let Some(slowed) = self.slowed(account, network, now) else { return Ok(None) };
+        let before = slowed.next_slot();
+        self.turns.ask(account, network, before, now)?;
         self.accounts.touch(&Key::Account(account.clone()), now, |entry| entry.take_slot(now));
-        Ok(true)
+        Ok(Some(Turn { before, taken_at: now }))
+    }
+
+    /// Makes the next attempt at a slowed account due again, unless another was made since.
+    pub(super) fn give_turn_back(&mut self, account: &Account, turn: Turn, now: Timestamp) {
+        let key = Key::Account(account.clone());
+        if self.accounts.find(&key).is_some() {
+            self.accounts
+                .touch(&key, now, |entry| entry.give_slot_back(turn.before, turn.taken_at));
+        }
     }
 
     /// Whether the outcome of an attempt may be told.

@@ -123,6 +123,18 @@ impl Entry {
         Wait::until(self.next_slot, now)
     }
 
+    /// When the next attempt at this account, which is slowed, may be made.
+    pub(super) const fn next_slot(&self) -> Timestamp {
+        self.next_slot
+    }
+
+    /// Takes back what [`Entry::take_slot`] did at that time, unless another has taken the next one since.
+    pub(super) fn give_slot_back(&mut self, before: Timestamp, taken_at: Timestamp) {
+        if self.next_slot == taken_at.plus(pause(self.level)) {
+            self.next_slot = before;
+        }
+    }
+
     /// Takes the next attempt at this account.
     pub(super) fn take_slot(&mut self, now: Timestamp) {
         self.next_slot = now.plus(pause(self.level));

@@ -20,6 +20,12 @@ impl Network {
         }
     }
 
+    /// The network as such.
+    #[must_use]
+    pub const fn as_net(&self) -> IpNet {
+        self.0
+    }
+
     /// Reads what [`Display`](fmt::Display) writes.
     ///
     /// # Errors

@@ -8,7 +8,9 @@
 //!
 //! Guesses in flight side by side gain nothing: an outcome is told only if, at that moment, the attempt would still be let
 //! through ([`Attempt`]). An attempt that is dropped without an outcome (the client left, or the hashing threads are busy)
-//! counts nothing, since nothing was learned; otherwise a flood of logins could get honest users banned.
+//! counts nothing, since nothing was learned; otherwise a flood of logins could get honest users banned. Nor does it use up a turn
+//! at an account that is slowed: that goes back. The turn is drawn among the networks that asked while it was not yet due
+//! ([`turns`]), so that no bot can take every one by asking more often.
 //!
 //! Who asks is decided by `access::forwarded`, what an outcome is by `grants`, what a client hears by `endpoints`, and where
 //! the counts are shared by the store ([`row`]). Bans last in wall time, since nodes share them.
@@ -21,18 +23,22 @@ pub mod row;
 mod table;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
+use crate::users::Asker;
 use counts::{Counts, ban};
 pub use key::{Account, Key, KeyError, Network};
 pub use limits::{FORGET_AFTER, KNOWN_FOR, Limit, Limits, MAX_BAN};
 use row::{Ban, Change, Row};
 use table::Table;
+use turns::Turn;
 
 /// How many pairs, networks and known pairs are remembered, each.
 const PLACES: usize = 65_536;
@@ -73,8 +79,10 @@ pub struct Visitor<'a> {
 pub struct Attempt<'a> {
     visitor: Visitor<'a>,
     account: Account,
-    /// Whether it was this attempt's turn at an account that is slowed.
-    in_turn: bool,
+    /// Whose turn this was before, when it is this attempt's at an account that is slowed.
+    turn: Option<Turn>,
+    /// Its outcome was asked for.
+    settled: bool,
 }
 
 impl Throttle {
@@ -170,25 +178,38 @@ impl<'a> Visitor<'a> {
         self.address
     }
 
+    /// On whose behalf a secret of this account is hashed.
+    #[must_use]
+    pub fn asker(&self, account: &Account) -> Asker {
+        Asker { network: self.network.as_net(), account: Arc::from(account.stored()) }
+    }
+
     /// Whether an attempt at this account may be made. To be asked before anything is hashed.
     ///
     /// # Errors
     /// [`Wait`], the same for accounts that exist and those that do not.
     pub fn check(&self, account: Account) -> Result<Attempt<'a>, Wait> {
-        let in_turn = self.throttle.0.lock().check(&account, self.network, self.now)?;
-        Ok(Attempt { visitor: *self, account, in_turn })
+        let turn = self.throttle.0.lock().check(&account, self.network, self.now)?;
+        Ok(Attempt { visitor: *self, account, turn, settled: false })
     }
 }
 
 impl Attempt<'_> {
+    /// On whose behalf its secret is hashed.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        self.visitor.asker(&self.account)
+    }
+
     /// The secret was wrong. The failure that is one too many is still told; the next attempt is not made.
     ///
     /// # Errors
     /// [`Wait`] when failures of others in flight got there first: then nobody may learn that it was wrong.
-    pub fn failed(self) -> Result<(), Wait> {
+    pub fn failed(mut self) -> Result<(), Wait> {
+        self.settled = true;
         let Visitor { throttle, network, now, .. } = self.visitor;
         let mut counts = throttle.0.lock();
-        counts.may_tell(&self.account, network, self.in_turn, now)?;
+        counts.may_tell(&self.account, network, self.turn.is_some(), now)?;
         let bans = counts.fail(&self.account, network, now);
         let bans = counts.describe(&bans, now);
         drop(counts);
@@ -200,12 +221,22 @@ impl Attempt<'_> {
     ///
     /// # Errors
     /// [`Wait`] when failures of others in flight got there first: then nobody may learn that it was right.
-    pub fn succeeded(self) -> Result<(), Wait> {
+    pub fn succeeded(mut self) -> Result<(), Wait> {
+        self.settled = true;
         let Visitor { throttle, network, now, .. } = self.visitor;
         let mut counts = throttle.0.lock();
-        counts.may_tell(&self.account, network, self.in_turn, now)?;
-        counts.succeed(self.account, network, now);
+        counts.may_tell(&self.account, network, self.turn.is_some(), now)?;
+        counts.succeed(self.account.clone(), network, now);
         Ok(())
+    }
+}
+
+impl Drop for Attempt<'_> {
+    /// Nothing was learned, since the hashing threads were busy or the client left: a turn at a slowed account goes back.
+    fn drop(&mut self) {
+        if let (Some(turn), false) = (self.turn, self.settled) {
+            self.visitor.throttle.0.lock().give_turn_back(&self.account, turn, self.visitor.now);
+        }
     }
 }
 

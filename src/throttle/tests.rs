@@ -157,6 +157,22 @@ fn a_stranger_whose_turn_it_is_hears_the_truth_and_others_in_flight_do_not() {
     assert_eq!(log_in(&throttle, "alice", ip(300), NOW), Ok(()), "who proved it is known");
 }
 
+// Part 4, item 19.
+#[test]
+fn a_turn_of_which_nothing_came_goes_back() {
+    let throttle = throttle();
+    assert_eq!((100..200).filter(|n| guess(&throttle, "alice", ip(*n), NOW).is_ok()).count(), 21);
+    let later = after(MINUTE);
+    for number in 300..310 {
+        drop(throttle.visitor(ip(number), later).check(Account::user("alice")).unwrap());
+    }
+    let turn = throttle.visitor(ip(310), later).check(Account::user("alice")).unwrap();
+    assert!(throttle.visitor(ip(311), later).check(Account::user("alice")).is_err());
+    // One that has learned something does not.
+    assert_eq!(turn.failed(), Ok(()));
+    assert!(throttle.visitor(ip(311), later).check(Account::user("alice")).is_err());
+}
+
 #[test]
 fn invented_names_without_end_lock_out_nobody_and_free_nobody() {
     let throttle = Throttle(Mutex::new(Counts::new(Limits::default(), 4096, 1024)));

@@ -1,18 +1,17 @@
 //! The threads that hash passwords, so that a flood of logins cannot slow down anything else.
 //!
-//! A fixed number of threads, each with one arena that it keeps; a bounded queue; a deadline. Memory is bounded by threads
-//! times the largest hash. Who finds the queue full, or waits past the deadline, is told to come back, without a hash done.
-//! The threads are nicer than others, because a hash keeps a core for milliseconds that a request would have to wait out.
+//! A fixed number of threads, each with one arena that it keeps; a bounded queue, whose places and turns are shared out fairly
+//! ([`FairQueue`]); a deadline. Memory is bounded by threads times the largest hash. Who finds no place in the queue, loses it to
+//! somebody who has fewer, or waits past the deadline, is told to come back, without a hash done. The threads are nicer than others, because a hash keeps a core for milliseconds that a request would have to wait out.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use argon2::Block;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rustix::process::nice;
 use tokio::sync::oneshot;
 
@@ -20,6 +19,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::random::Random;
 use crate::secret::Secret;
 use crate::users::password::{MAX_PASSWORD_BYTES, PasswordHash, PasswordHashError};
+use crate::users::queue::{Asker, FairQueue, Queued};
 
 /// By how much the threads are nicer. Where requests take all of a core, a hash still gets a tenth of it.
 const NICER: i32 = 10;
@@ -47,9 +47,27 @@ impl fmt::Debug for HashPoolSettings {
 /// The pool. Cloning it copies references; its threads end when the last is dropped.
 #[derive(Debug, Clone)]
 pub struct HashPool {
-    jobs: SyncSender<Job>,
-    depth: Arc<AtomicUsize>,
-    done: Arc<AtomicUsize>,
+    open: Arc<Open>,
+}
+
+/// Closes the queue when the last handle of the pool is dropped.
+#[derive(Debug)]
+struct Open(Arc<Shared>);
+
+/// What the handles and the threads share.
+#[derive(Debug)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// Told when a job has come, or when none will come any more.
+    came: Condvar,
+    depth: AtomicUsize,
+    done: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    queue: FairQueue<Job>,
+    closed: bool,
 }
 
 struct Job {
@@ -70,33 +88,35 @@ impl HashPool {
     /// # Errors
     /// When the system starts no thread.
     pub fn start(settings: HashPoolSettings) -> io::Result<Self> {
-        let (jobs, waiting) = sync_channel(settings.queue.max(1));
-        let waiting = Arc::new(Mutex::new(waiting));
-        let (depth, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let queue = FairQueue::new(settings.queue);
+        let shared = Arc::new(Shared {
+            waiting: Mutex::new(Waiting { queue, closed: false }),
+            came: Condvar::new(),
+            depth: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+        });
+        // Made first: a thread that cannot be started lets the others end.
+        let pool = Self { open: Arc::new(Open(Arc::clone(&shared))) };
         for number in 0..settings.workers.max(1) {
-            let worker = Worker {
-                waiting: Arc::clone(&waiting),
-                depth: Arc::clone(&depth),
-                done: Arc::clone(&done),
-                settings: settings.clone(),
-            };
+            let worker = Worker { shared: Arc::clone(&shared), settings: settings.clone() };
             std::thread::Builder::new()
                 .name(format!("hash-{number}"))
                 .spawn(move || worker.work())?;
         }
-        Ok(Self { jobs, depth, done })
+        Ok(pool)
     }
 
     /// Whether this is the password.
     ///
     /// # Errors
-    /// [`HashError::Busy`] when the queue is full or the deadline passed before a thread was free.
+    /// [`HashError::Busy`] when there is no place in the queue for this asker, or the deadline passed before a thread was free.
     pub async fn verify(
         &self,
+        asker: Asker,
         password: Secret,
         hash: Arc<PasswordHash>,
     ) -> Result<bool, HashError> {
-        self.ask(|answer| Work::Verify { password, hash, answer }).await
+        self.ask(asker, |answer| Work::Verify { password, hash, answer }).await
     }
 
     /// The stored form of a new password, as [`PasswordHash::create`] makes it.
@@ -105,46 +125,116 @@ impl HashPool {
     /// [`HashError::TooLong`] for a password that is never hashed, otherwise as [`HashPool::verify`].
     pub async fn create(
         &self,
+        asker: Asker,
         password: Secret,
         random: Arc<dyn Random>,
     ) -> Result<String, HashError> {
         if password.len() > MAX_PASSWORD_BYTES {
             return Err(HashError::TooLong);
         }
-        self.ask(|answer| Work::Create { password, random, answer }).await
+        self.ask(asker, |answer| Work::Create { password, random, answer }).await
     }
 
-    async fn ask<T>(&self, work: impl FnOnce(Answer<T>) -> Work) -> Result<T, HashError> {
+    async fn ask<T>(
+        &self,
+        asker: Asker,
+        work: impl FnOnce(Answer<T>) -> Work,
+    ) -> Result<T, HashError> {
         let (answer, answered) = oneshot::channel();
-        let job = Job { since: SystemClock.instant(), work: work(answer) };
-        self.depth.fetch_add(1, Ordering::Relaxed);
-        self.jobs.try_send(job).map_err(|error| {
-            self.depth.fetch_sub(1, Ordering::Relaxed);
-            match error {
-                TrySendError::Full(_) => HashError::Busy,
-                TrySendError::Disconnected(_) => HashError::Stopped,
-            }
-        })?;
+        self.open.0.queue(asker, Job { since: SystemClock.instant(), work: work(answer) });
         answered.await.unwrap_or(Err(HashError::Stopped))
     }
 
     /// How many logins wait or are being hashed.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.depth.load(Ordering::Relaxed)
+        self.open.0.depth.load(Ordering::Relaxed)
     }
 
     /// How many hashes were computed.
     #[must_use]
     pub fn hashed(&self) -> usize {
-        self.done.load(Ordering::Relaxed)
+        self.open.0.done.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.waiting.lock().closed = true;
+        self.0.came.notify_all();
+    }
+}
+
+impl Shared {
+    /// Queues a job. Whoever has to give way for it, perhaps itself, is told.
+    fn queue(&self, asker: Asker, job: Job) {
+        self.depth.fetch_add(1, Ordering::Relaxed);
+        let mut waiting = self.waiting.lock();
+        let mut gone = match waiting.queue.is_full() {
+            true => waiting.queue.forget(Job::is_given_up),
+            false => Vec::new(),
+        };
+        match waiting.queue.push(asker, job) {
+            Queued::Waits => {}
+            Queued::Instead(job) | Queued::Refused(job) => gone.push(job),
+        }
+        drop(waiting);
+        self.came.notify_one();
+        self.refuse(gone);
+    }
+
+    fn refuse(&self, jobs: Vec<Job>) {
+        self.depth.fetch_sub(jobs.len(), Ordering::Relaxed);
+        jobs.into_iter().for_each(Job::refuse);
+    }
+
+    /// The next job; waits for one. `None` once no more will come.
+    fn next(&self, deadline: Duration) -> Option<Job> {
+        let mut waiting = self.waiting.lock();
+        loop {
+            // Turns are drawn: whoever was not drawn in time would else learn so only when it is.
+            let now = SystemClock.instant();
+            let is_late = |job: &Job| now.saturating_duration_since(job.since) > deadline;
+            self.refuse(waiting.queue.forget(|job| job.is_given_up() || is_late(job)));
+            if let Some(job) = waiting.queue.pop() {
+                return Some(job);
+            }
+            if waiting.closed {
+                return None;
+            }
+            self.came.wait(&mut waiting);
+        }
+    }
+}
+
+impl Job {
+    /// Whether nobody waits for it any more.
+    fn is_given_up(&self) -> bool {
+        match &self.work {
+            Work::Verify { answer, .. } => answer.is_closed(),
+            Work::Create { answer, .. } => answer.is_closed(),
+        }
+    }
+
+    fn refuse(self) {
+        let told = match self.work {
+            Work::Verify { answer, .. } => answer.send(Err(HashError::Busy)).is_ok(),
+            Work::Create { answer, .. } => answer.send(Err(HashError::Busy)).is_ok(),
+        };
+        if !told {
+            tracing::trace!("whoever asked has gone away");
+        }
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("since", &self.since).finish_non_exhaustive()
     }
 }
 
 struct Worker {
-    waiting: Arc<Mutex<Receiver<Job>>>,
-    depth: Arc<AtomicUsize>,
-    done: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
     settings: HashPoolSettings,
 }
 
@@ -155,10 +245,7 @@ impl Worker {
             tracing::warn!(%error, "hashing has the priority of everything else: logins can slow requests down");
         }
         let mut arena: Vec<Block> = Vec::new();
-        loop {
-            // The lock is held only while waiting: that is the queue's turnstile.
-            let next = self.waiting.lock().recv();
-            let Ok(job) = next else { return };
+        while let Some(job) = self.shared.next(self.settings.deadline) {
             match job.work {
                 Work::Verify { password, hash, answer } => {
                     self.answer(job.since, answer, || hash.matches(&password, &mut arena));
@@ -188,10 +275,10 @@ impl Worker {
         } else {
             // No memory or no randomness: that passes too.
             hash().map_err(|_| HashError::Busy).inspect(|_| {
-                self.done.fetch_add(1, Ordering::Relaxed);
+                self.shared.done.fetch_add(1, Ordering::Relaxed);
             })
         };
-        self.depth.fetch_sub(1, Ordering::Relaxed);
+        self.shared.depth.fetch_sub(1, Ordering::Relaxed);
         if answer.send(outcome).is_err() {
             tracing::trace!("whoever asked has gone away");
         }
@@ -227,35 +314,44 @@ mod tests {
         Arc::new(PasswordHash::unmatchable(cost, &OsRandom).unwrap())
     }
 
+    fn asker(network: u8, account: &str) -> Asker {
+        let address = std::net::IpAddr::from([192, 0, 2, network]);
+        Asker { network: address.into(), account: account.into() }
+    }
+
+    fn alice() -> Asker {
+        asker(1, "user:alice")
+    }
+
     #[tokio::test]
     async fn a_password_is_checked_on_a_thread_of_the_pool() {
         let pool = HashPool::start(settings(4, Duration::from_secs(60))).unwrap();
         let stored = PasswordHash::create(&Secret::from("pw"), &OsRandom).unwrap();
         let stored = Arc::new(PasswordHash::parse(&stored).unwrap());
-        assert_eq!(pool.verify(Secret::from("pw"), Arc::clone(&stored)).await, Ok(true));
-        assert_eq!(pool.verify(Secret::from("PW"), stored).await, Ok(false));
+        assert_eq!(pool.verify(alice(), Secret::from("pw"), Arc::clone(&stored)).await, Ok(true));
+        assert_eq!(pool.verify(alice(), Secret::from("PW"), stored).await, Ok(false));
         assert_eq!((pool.depth(), pool.hashed()), (0, 2));
     }
 
     #[tokio::test]
     async fn a_new_password_is_hashed_on_a_thread_of_the_pool() {
         let pool = HashPool::start(settings(4, Duration::from_secs(60))).unwrap();
-        let stored = pool.create(Secret::from("pw"), Arc::new(OsRandom)).await.unwrap();
+        let stored = pool.create(alice(), Secret::from("pw"), Arc::new(OsRandom)).await.unwrap();
         let stored = Arc::new(PasswordHash::parse(&stored).unwrap());
         assert!(!stored.is_legacy());
-        assert_eq!(pool.verify(Secret::from("pw"), stored).await, Ok(true));
+        assert_eq!(pool.verify(alice(), Secret::from("pw"), stored).await, Ok(true));
         assert_eq!((pool.depth(), pool.hashed()), (0, 2));
 
         let longest = "x".repeat(MAX_PASSWORD_BYTES);
-        assert!(pool.create(Secret::from(&*longest), Arc::new(OsRandom)).await.is_ok());
+        assert!(pool.create(alice(), Secret::from(&*longest), Arc::new(OsRandom)).await.is_ok());
         let longer = Secret::from(&*format!("{longest}x"));
-        assert_eq!(pool.create(longer, Arc::new(OsRandom)).await, Err(HashError::TooLong));
+        assert_eq!(pool.create(alice(), longer, Arc::new(OsRandom)).await, Err(HashError::TooLong));
     }
 
     #[tokio::test]
     async fn a34_beyond_the_queue_nobody_waits() {
         let pool = HashPool::start(settings(1, Duration::from_secs(60))).unwrap();
-        let many = (0..16).map(|_| pool.verify(Secret::from("x"), hash()));
+        let many = (0..16).map(|_| pool.verify(alice(), Secret::from("x"), hash()));
         let mut busy = 0;
         let mut all = Vec::from_iter(many.map(Box::pin));
         // Every future is polled once before any is awaited, so that all stand in the queue at the same time.
@@ -275,11 +371,43 @@ mod tests {
         .await
     }
 
+    // Part 4, item 19: a client's secret waits in the same queue.
+    #[tokio::test]
+    async fn a_full_queue_makes_room_for_who_has_fewer_places() {
+        let (go_on, let_go) = std::sync::mpsc::channel::<()>();
+        let let_go = Mutex::new(let_go);
+        let observer = Some(Arc::new(move |_| let_go.lock().recv().unwrap_or_default()) as Arc<_>);
+        let pool =
+            HashPool::start(HashPoolSettings { observer, ..settings(4, Duration::from_mins(1)) });
+        let pool = pool.unwrap();
+        let mut hers = Vec::from_iter(
+            (0..6).map(|_| Box::pin(pool.verify(alice(), Secret::from("x"), hash()))),
+        );
+        let mut waits = 0;
+        for future in &mut hers {
+            waits += usize::from(futures_poll_once(future).await.is_pending());
+        }
+        assert!(waits == 4 || waits == 5, "four wait, and one may have its thread: {waits}");
+        let others = [asker(2, "user:bob"), asker(1, "client:nightly")];
+        let ask = |other| Box::pin(pool.verify(other, Secret::from("x"), hash()));
+        let mut theirs = others.map(ask);
+        for future in &mut theirs {
+            assert!(futures_poll_once(future).await.is_pending());
+        }
+        assert_eq!(pool.depth(), waits, "two of hers have given way");
+        for _ in 0..8 {
+            go_on.send(()).unwrap();
+        }
+        for future in theirs {
+            assert_eq!(future.await, Ok(false));
+        }
+    }
+
     #[tokio::test]
     async fn a34_past_the_deadline_nothing_is_hashed() {
         let pool = HashPool::start(settings(4, Duration::ZERO)).unwrap();
-        assert_eq!(pool.verify(Secret::from("x"), hash()).await, Err(HashError::Busy));
-        let created = pool.create(Secret::from("x"), Arc::new(OsRandom)).await;
+        assert_eq!(pool.verify(alice(), Secret::from("x"), hash()).await, Err(HashError::Busy));
+        let created = pool.create(alice(), Secret::from("x"), Arc::new(OsRandom)).await;
         assert_eq!(created, Err(HashError::Busy));
         assert_eq!((pool.depth(), pool.hashed()), (0, 0));
     }

@@ -6,9 +6,11 @@ mod dummy;
 mod hasher;
 pub mod import;
 mod password;
+mod queue;
 mod store;
 
 pub use dummy::Dummy;
 pub use hasher::{HashError, HashPool, HashPoolSettings};
 pub use password::{Algorithm, Cost, MAX_PASSWORD_BYTES, PasswordHash, PasswordHashError};
+pub use queue::Asker;
 pub use store::{User, UserStore, UserStoreError};

@@ -70,6 +70,9 @@ mod paths;
 // Who guesses is slowed, and nobody else.
 #[cfg(feature = "proxy")]
 mod throttle;
+// Logins share the hashing threads fairly.
+#[cfg(feature = "proxy")]
+mod login_fairness;
 // `POST /token` over sockets.
 #[cfg(feature = "proxy")]
 mod token_endpoint;

@@ -33,7 +33,7 @@ fn only_the_decision_makes_a_permit_and_the_edits_of_one() {
     );
     assert_eq!(found("pub(super) const fn new(granted: Granted)"), ["gateway/decide/permit.rs"]);
     assert_eq!(
-        found("pub struct HeaderEdits {\n    identity: Arc<Identity>,\n    set: "),
+        found("pub struct HeaderEdits {\n    identity: Arc<Identity>,\n    route: "),
         ["access/edits.rs"]
     );
     assert_eq!(found("Granted {"), ["gateway/decide.rs", "gateway/decide/permit.rs"]);
