@@ -48,15 +48,19 @@ pub(super) fn check(file: &Path, format: Format) -> anyhow::Result<ExitCode> {
             for failure in &failures {
                 errln!("test failed: {}: {failure}", file.display());
             }
-            let (errors, warnings) = (read.problems.len(), read.warnings.len());
-            let passed = ran.saturating_sub(failures.len());
-            outln!(
-                "{}: {errors} errors, {warnings} warnings, {passed} of {ran} tests passed",
-                file.display()
-            );
+            let errors = count(read.problems.len(), "error");
+            let warnings = count(read.warnings.len(), "warning");
+            let (passed, tests) = (ran.saturating_sub(failures.len()), count(ran, "test"));
+            outln!("{}: {errors}, {warnings}, {passed} of {tests} passed", file.display());
         }
     }
     Ok(code)
+}
+
+/// So many of them, in words.
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 /// A snapshot as `run` would build it, with nothing behind it that a check does not need.

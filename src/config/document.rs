@@ -64,6 +64,8 @@ impl Document {
             self.error(&root, "the file is not UTF-8");
             return None;
         };
+        // YAML 1.2.2 section 5.2: a byte order mark may begin the stream. No editor counts it as a column.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let scan = marks::scan(text);
         self.marks = scan.marks;
         for fault in scan.faults {

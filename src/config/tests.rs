@@ -4,7 +4,9 @@
 //! After a message was changed on purpose, `UPDATE_EXPECTED=1 cargo test --lib config` writes the new ones; read the diff.
 
 mod authorities;
+mod byte_order_mark;
 mod hostile;
+mod pem_files;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -35,6 +35,9 @@ pub struct Rehearsal {
 /// The version of the stranger's credential.
 const CREDENTIAL: &str = "rehearsal";
 
+/// What stands where a request that was sent would have its own id.
+const REQUEST_ID: &str = "(a new one)";
+
 /// One request to play.
 #[derive(Debug, Clone)]
 pub struct Scene<'a> {
@@ -156,7 +159,7 @@ impl Rehearsal {
             authority: None,
             headers: &headers,
             connection: &connection,
-            request_id: "rehearsal",
+            request_id: REQUEST_ID,
         };
         let decision = self.gateway.decide(&head, self.gateway.now());
         Ok(tell(&head, &self.gateway, decision))

@@ -33,14 +33,16 @@ pub enum KeyError {
         algorithm: Algorithm,
     },
     /// No PEM block, or more than one key.
-    #[error("found no PEM block or more than one, wanted one key of kind {} for {algorithm}", algorithm.kind())]
+    #[error("found {found} in PEM, wanted one key of kind {} for {algorithm}", algorithm.kind())]
     NotOnePem {
+        /// The labels of the first blocks, or that there is none.
+        found: String,
         /// The configured algorithm.
         algorithm: Algorithm,
     },
     /// A PEM block of something else.
     #[error(
-        "found PEM labelled `{found}`, wanted a key of kind {wanted} labelled `PRIVATE KEY`, or `PUBLIC KEY` to verify only; encrypted keys and certificates are not read"
+        "found PEM labelled `{found}`, wanted a key of kind {wanted} labelled `PRIVATE KEY`, or `PUBLIC KEY` to verify only"
     )]
     PemLabel {
         /// The label.
@@ -48,6 +50,11 @@ pub enum KeyError {
         /// The kind that the algorithm wants.
         wanted: KeyKind,
     },
+    /// A private key that only a password opens, which nobody is there to type.
+    #[error(
+        "found an encrypted private key, wanted one that is not: `openssl pkey -in FILE` decrypts it"
+    )]
+    Encrypted,
     /// A public key cannot sign.
     #[error("found a public key, wanted a private one of kind {} to sign with {algorithm}", algorithm.kind())]
     PublicForSigning {
@@ -69,6 +76,12 @@ pub enum KeyError {
     UnknownKind {
         /// The kind that the algorithm wants.
         wanted: KeyKind,
+    },
+    /// A key of a kind that is known, and that no algorithm here uses.
+    #[error("found {found}; supported are Ed25519, P-256, P-384 and RSA of 2048 to 8192 bits")]
+    Unsupported {
+        /// The kind.
+        found: &'static str,
     },
     /// A private RSA key below RFC 7518 section 3.3.
     #[error("found an RSA key of fewer than 2048 bits, wanted 2048 to 8192")]

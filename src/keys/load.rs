@@ -17,6 +17,7 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 use zeroize::Zeroizing;
 
 use super::public::CheckedPublic;
+use super::unsupported::unsupported;
 use super::{Algorithm, Key, KeyError, KeyKind, KeyUse, MAX_KEY_ID_BYTES};
 use crate::clock::Timestamp;
 
@@ -71,9 +72,18 @@ fn read_pem(
     let mut blocks = pem::parse_many(file).map_err(|_| KeyError::DamagedPem { algorithm })?;
     // openssl writes the curve's name as a block of its own before a SEC1 key; the key repeats it.
     blocks.retain(|block| block.tag() != "EC PARAMETERS");
-    let (Some(block), None) = (blocks.pop(), blocks.pop()) else {
-        return Err(KeyError::NotOnePem { algorithm });
+    let [block] = blocks.as_slice() else {
+        let labels = blocks.iter().take(3).map(|block| format!("`{}`", block.tag()));
+        let found = labels.collect::<Vec<_>>().join(", ");
+        let found = if found.is_empty() { "nothing".to_owned() } else { found };
+        return Err(KeyError::NotOnePem { found, algorithm });
     };
+    // RFC 1421 section 4.6.1.1, as openssl wrote it before PKCS#8.
+    let encrypted = block.headers().get("Proc-Type").is_some_and(|kind| kind.contains("ENCRYPTED"));
+    if encrypted || block.tag() == "ENCRYPTED PRIVATE KEY" {
+        return Err(KeyError::Encrypted);
+    }
+    let Some(block) = blocks.pop() else { return Err(KeyError::Unreadable) };
     let tag = block.tag().to_owned();
     let der = Zeroizing::new(block.into_contents());
     let private = match tag.as_str() {
@@ -138,7 +148,10 @@ impl PrivateKey {
         let pair = [&ECDSA_P256_SHA256_FIXED_SIGNING, &ECDSA_P384_SHA384_FIXED_SIGNING]
             .into_iter()
             .find_map(|curve| read(curve, der).ok())
-            .ok_or(KeyError::Unreadable)?;
+            .ok_or_else(|| match unsupported(der) {
+                Some(found) => KeyError::Unsupported { found },
+                None => KeyError::Unreadable,
+            })?;
         let spki = pair.public_key().as_der().map_err(|_| KeyError::Unreadable)?;
         let pkcs8 = pair.to_pkcs8v1().map_err(|_| KeyError::Unreadable)?;
         let encoding = EncodingKey::from_ec_der(pkcs8.as_ref());

@@ -16,6 +16,7 @@ mod rotation;
 mod set;
 #[cfg(test)]
 mod tests;
+mod unsupported;
 
 pub use algorithm::{Algorithm, KeyKind};
 pub use error::KeyError;
@@ -26,3 +27,4 @@ pub use load::load;
 pub use ring::{KeyRing, KeyRingError};
 pub use rotation::{ListedKey, Pending, Rotation, RotationTerms, fresh_key_id, manifest, rotate};
 pub use set::{KeySet, MAX_SET_BYTES, MAX_SET_KEYS, SetError};
+pub use unsupported::unsupported;

@@ -11,6 +11,7 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::public_key::PublicKey as SpkiKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+use super::unsupported::unsupported;
 use super::{Algorithm, KeyError, KeyKind};
 
 /// RFC 7518 section 3.3 for the lower end; the upper one is what the library verifies with.
@@ -38,7 +39,10 @@ impl CheckedPublic {
             return Err(KeyError::Unreadable);
         }
         let raw: &[u8] = &info.subject_public_key.data;
-        let found = kind_of(&info).ok_or(KeyError::UnknownKind { wanted: algorithm.kind() })?;
+        let found = kind_of(&info).ok_or_else(|| match unsupported(spki) {
+            Some(found) => KeyError::Unsupported { found },
+            None => KeyError::UnknownKind { wanted: algorithm.kind() },
+        })?;
         if found != algorithm.kind() {
             return Err(KeyError::WrongKind { algorithm, found, wanted: algorithm.kind() });
         }

@@ -184,19 +184,34 @@ fn what_does_not_fit_is_refused_with_what_was_found_and_what_is_wanted() {
     }
     for (file, label) in [
         (fixture!("certificate"), "CERTIFICATE"),
-        (fixture!("ed25519-encrypted"), "ENCRYPTED PRIVATE KEY"),
         (fixture!("rsa-2048-public-pkcs1"), "RSA PUBLIC KEY"),
     ] {
         let refused = verify(Algorithm::EdDsa, file).unwrap_err();
         assert!(matches!(refused, KeyError::PemLabel { found, .. } if found == label));
     }
-    for file in [fixture!("p521"), fixture!("p256-public-compressed")] {
-        assert_eq!(verify(Algorithm::Es256, file).unwrap_err(), KeyError::Unreadable);
+    let compressed = fixture!("p256-public-compressed");
+    assert_eq!(verify(Algorithm::Es256, compressed).unwrap_err(), KeyError::Unreadable);
+    // Part 4, item 31.
+    for file in [fixture!("ed25519-encrypted"), fixture!("rsa-encrypted-pkcs1")] {
+        for key_use in [KeyUse::Sign, KeyUse::Verify] {
+            let refused = load("k", Algorithm::Rs256, file, key_use, None).unwrap_err();
+            assert_eq!(refused, KeyError::Encrypted);
+        }
+    }
+    for (file, kind) in [
+        (fixture!("p521"), "on the curve P-521"),
+        (fixture!("p521-public"), "on the curve P-521"),
+        (fixture!("rsa-pss"), "for RSA-PSS only"),
+    ] {
+        let refused = verify(Algorithm::Es256, file).unwrap_err();
+        assert!(matches!(refused, KeyError::Unsupported { found } if found.contains(kind)));
     }
     let two = [fixture!("ed25519"), fixture!("ed25519-public")].concat();
-    let refused = KeyError::NotOnePem { algorithm: Algorithm::EdDsa };
-    assert_eq!(sign(Algorithm::EdDsa, &two).unwrap_err(), refused);
-    assert_eq!(sign(Algorithm::EdDsa, b"").unwrap_err(), refused);
+    let refused =
+        |found: &str| KeyError::NotOnePem { found: found.to_owned(), algorithm: Algorithm::EdDsa };
+    let labels = refused("`PRIVATE KEY`, `PUBLIC KEY`");
+    assert_eq!(sign(Algorithm::EdDsa, &two).unwrap_err(), labels);
+    assert_eq!(sign(Algorithm::EdDsa, b"").unwrap_err(), refused("nothing"));
     let cut = b"-----BEGIN PRIVATE KEY-----\n!!!!\n-----END PRIVATE KEY-----\n";
     let refused = KeyError::DamagedPem { algorithm: Algorithm::EdDsa };
     assert_eq!(sign(Algorithm::EdDsa, cut).unwrap_err(), refused);

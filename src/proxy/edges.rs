@@ -226,7 +226,10 @@ impl Edges {
     ) -> io::Result<Arc<TcpListener>> {
         let socket = match inherited.take(address) {
             Some(socket) => TcpListener::from_std(socket)?,
-            None => listener::bind(address)?,
+            None => listener::bind(address).map_err(|cause| {
+                let others = inherited.addresses().chain(self.sockets.addresses());
+                dual_stack(address, others, cause)
+            })?,
         };
         let socket = Arc::new(socket);
         self.sockets.add(socket.local_addr()?, &socket);
@@ -374,4 +377,30 @@ impl Sockets for Edges {
         let plan = self.plan(listeners, admin, &mut Inherited::none())?;
         Ok(Box::new(move || self.carry_out(plan)))
     }
+}
+
+/// Says why an address is taken, where that is because an IPv6 socket for every address takes IPv4 connections as well, which
+/// is the default of Linux (`net.ipv6.bindv6only`, ipv6(7)) and of systemd's sockets.
+fn dual_stack(
+    address: SocketAddr,
+    mut others: impl Iterator<Item = SocketAddr>,
+    cause: io::Error,
+) -> io::Error {
+    let is_wide = |of: SocketAddr| of.is_ipv6() && of.ip().is_unspecified();
+    let meets = |other: &SocketAddr| {
+        let pair = [(address, *other), (*other, address)];
+        other.port() == address.port() && pair.iter().any(|(a, b)| is_wide(*a) && b.is_ipv4())
+    };
+    if cause.kind() != io::ErrorKind::AddrInUse {
+        return cause;
+    }
+    let Some(other) = others.find(meets) else { return cause };
+    let (wide, narrow) = if is_wide(address) { (address, other) } else { (other, address) };
+    io::Error::new(
+        cause.kind(),
+        format!(
+            "{cause}: {wide} takes IPv4 connections as well, so {narrow} cannot stand beside it; one listener on {wide} serves \
+             both, or say `BindIPv6Only=ipv6-only` where systemd opens it"
+        ),
+    )
 }

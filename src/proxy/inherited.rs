@@ -46,6 +46,11 @@ impl Inherited {
         Some(self.0.swap_remove(at).1)
     }
 
+    /// The addresses of those that nobody has taken yet.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().map(|(address, _)| *address)
+    }
+
     /// Closes those that nobody took, and returns their addresses.
     pub fn close_rest(&mut self) -> Vec<SocketAddr> {
         let rest: Vec<_> = self.0.drain(..).map(|(address, _)| address).collect();

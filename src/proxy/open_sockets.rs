@@ -33,6 +33,12 @@ impl OpenSockets {
         self.open.lock().retain(|(_, own)| !ptr::eq(own.as_ptr(), Arc::as_ptr(socket)));
     }
 
+    /// Where they listen.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let open = self.open.lock();
+        open.iter().filter(|(_, own)| own.strong_count() > 0).map(|(at, _)| *at).collect()
+    }
+
     /// A second descriptor of each socket that is open now. Connections wait in the socket, not in the descriptor: they are
     /// there for whoever has one.
     ///

@@ -62,6 +62,16 @@ fn check_says_0_for_valid_1_for_a_failing_test_and_2_for_invalid() {
     site.write("invalid.yaml", changed(&[("upstream: app,", "upstream: ap,")]));
     let (_, err) = ended(&site.run(&["check", "invalid.yaml"], ""), 2);
     assert!(err.contains("(did you mean `app`?)"), "{err}");
+    // Part 4, item 31.
+    let (out, _) = ended(&site.run(&["check", "invalid.yaml"], ""), 2);
+    assert_eq!(out, "invalid.yaml: 1 error, 0 warnings, 0 of 0 tests passed\n");
+    let one = changed(&[
+        ("  - { request: POST /orders/7, user: bob, expect: 403 }\n", ""),
+        ("Write orders }", "Write orders, unused: Nothing }"),
+    ]);
+    site.write("one.yaml", one);
+    let (out, _) = ended(&site.run(&["check", "one.yaml"], ""), 0);
+    assert_eq!(out, "one.yaml: 0 errors, 1 warning, 1 of 1 test passed\n");
 
     let (_, err) = ended(&site.run(&["check", "absent.yaml"], ""), 2);
     assert!(err.starts_with("error: absent.yaml:1:1: the file cannot be read: "), "{err}");
@@ -144,6 +154,8 @@ fn explain_names_candidates_winner_reason_and_what_the_upstream_sees() {
                 "forwarded by route orders-read to upstream app",
                 "  GET /orders/7\n",
                 "  x-user: bob\n",
+                // Part 4, item 31: nobody has given it one.
+                "  x-request-id: (a new one)\n",
             ][..],
         ),
         (

@@ -118,6 +118,9 @@ mod binary;
 // Its commands: exit codes and exact output.
 #[cfg(feature = "proxy")]
 mod cli;
+// Sockets for both families of addresses.
+#[cfg(feature = "proxy")]
+mod dual_stack;
 // Files that others could change, and memory that they could read.
 #[cfg(feature = "proxy")]
 mod file_owners;

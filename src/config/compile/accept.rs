@@ -340,7 +340,11 @@ pub(super) fn certificates(
     let bytes = compiler.read_unshared(place, file)?;
     let blocks = pem::parse_many(&bytes).unwrap_or_default();
     if blocks.is_empty() || blocks.iter().any(|block| block.tag() != "CERTIFICATE") {
-        compiler.document.error(place, format!("{} holds no certificates in PEM", quoted(file)));
+        let others = blocks.iter().find(|block| block.tag() != "CERTIFICATE");
+        let other =
+            others.map_or_else(String::new, |block| format!(", but {}", quoted(block.tag())));
+        let message = format!("{} holds no certificates in PEM{other}", quoted(file));
+        compiler.document.error(place, message);
         return None;
     }
     Some(bytes)

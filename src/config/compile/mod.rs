@@ -4,6 +4,7 @@
 //! configuration as a whole is given up at the end if anything was noted.
 
 mod accept;
+mod chain_gaps;
 mod clients;
 mod fields;
 mod hsts;
@@ -15,6 +16,7 @@ mod listeners;
 mod login;
 mod operation;
 mod own_addresses;
+mod pem_files;
 mod reading;
 mod routes;
 mod scopes;

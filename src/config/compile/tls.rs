@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
-use rustls::crypto::ring::sign::any_supported_type;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
 use super::Compiler;
+use super::chain_gaps::warn_of_gaps;
+use super::pem_files::{self, TlsError, chain};
 use super::routes::Routes;
 use super::values::items;
 use crate::clock::Timestamp;
@@ -20,25 +19,6 @@ use crate::config::place::Place;
 use crate::config::problem::quoted;
 use crate::config::raw::{List, RawListener, RawTls};
 use crate::route::certificate::{CertificateName, CertificateRule, NameKind};
-
-/// Why a certificate and its key cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TlsError {
-    #[error("found no certificate in PEM")]
-    NoCertificate,
-    #[error("the PEM is damaged")]
-    Pem,
-    #[error("the certificate is damaged")]
-    Certificate,
-    #[error("a certificate in it is no authority's: it may not sign others")]
-    NoAuthority,
-    #[error("found no private key in PEM")]
-    NoKey,
-    #[error("the key is damaged, or neither RSA, ECDSA nor Ed25519")]
-    Key,
-    #[error("the private key does not belong to the certificate")]
-    Mismatch,
-}
 
 /// Reads how a listener ends TLS.
 pub(super) fn compile(compiler: &mut Compiler<'_>, place: &Place, raw: &RawTls) -> Option<Tls> {
@@ -95,8 +75,7 @@ fn identity(
     let private_key = private_key.and_then(|name| compiler.read_private(&key_place, name));
     let (file, read, private_key) = (certificate?, read?, private_key?);
     let chain = chain(&read).and_then(|chain| Ok((Leaf::of(&chain)?, chain)));
-    let key = PrivateKeyDer::from_pem_slice(&private_key).map_err(|_| TlsError::NoKey);
-    let key = key.and_then(|der| any_supported_type(&der).map_err(|_| TlsError::Key));
+    let key = pem_files::private_key(&private_key).and_then(|der| pem_files::signing_key(&der));
     if let Err(error) = &chain {
         compiler.document.error(&cert_place, error.to_string());
     }
@@ -104,23 +83,21 @@ fn identity(
         compiler.document.error(&key_place, error.to_string());
     }
     let (((leaf, chain), key), now) = (chain.ok().zip(key.ok())?, compiler.now);
-    let key = CertifiedKey::new(chain, key);
-    if key.keys_match().is_err() {
-        compiler.document.error(&key_place, TlsError::Mismatch.to_string());
-        return None;
-    }
+    let key = match pem_files::pair(chain, key) {
+        Ok(key) => key,
+        Err(error) => {
+            let at = if error.is_of_certificates() { &cert_place } else { &key_place };
+            compiler.document.error(at, error.to_string());
+            return None;
+        }
+    };
+    warn_of_gaps(compiler, &cert_place, &key.cert);
     let Leaf { not_after, hosts } = leaf;
     if not_after <= now {
         let message = format!("the certificate expired at {not_after}");
         compiler.document.warn(&cert_place, message, None);
     }
     Some(TlsIdentity { key: Arc::new(key), file: file.to_owned(), hosts, not_after })
-}
-
-pub(super) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|_| TlsError::Pem)?;
-    if chain.is_empty() { Err(TlsError::NoCertificate) } else { Ok(chain) }
 }
 
 /// What is of interest in the first certificate of a chain.

@@ -4,14 +4,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use rustls::RootCertStore;
-use rustls::crypto::ring::sign::any_supported_type;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 
 use super::Compiler;
 use super::accept::certificates;
-use super::tls::{TlsError, chain, not_after};
+use super::pem_files::{self, TlsError, chain};
+use super::tls::not_after;
 use super::values::items;
 use crate::config::place::Place;
 use crate::config::problem::quoted;
@@ -146,13 +144,12 @@ fn client(
         let sound = chain.iter().all(|der| sound(der));
         if sound { Ok((not_after(&chain)?, chain)) } else { Err(TlsError::Certificate) }
     });
-    let key = PrivateKeyDer::from_pem_slice(&private_key).map_err(|_| TlsError::NoKey);
+    let key = pem_files::private_key(&private_key);
     // Through its bytes alone, as the sockets will have it.
     let key = key.and_then(|key| {
         let der = key.secret_der().to_vec();
         let read = PrivateKeyDer::try_from(der.as_slice()).map_err(|_| TlsError::Key)?;
-        let signing = any_supported_type(&read).map_err(|_| TlsError::Key)?;
-        Ok((signing, der))
+        Ok((pem_files::signing_key(&read)?, der))
     });
     if let Err(error) = &chain {
         compiler.document.error(&cert_place, error.to_string());
@@ -161,11 +158,14 @@ fn client(
         compiler.document.error(&key_place, error.to_string());
     }
     let ((not_after, chain), (signing, der)) = chain.ok().zip(key.ok())?;
-    let certified = CertifiedKey::new(chain, signing);
-    if certified.keys_match().is_err() {
-        compiler.document.error(&key_place, TlsError::Mismatch.to_string());
-        return None;
-    }
+    let certified = match pem_files::pair(chain, signing) {
+        Ok(certified) => certified,
+        Err(error) => {
+            let at = if error.is_of_certificates() { &cert_place } else { &key_place };
+            compiler.document.error(at, error.to_string());
+            return None;
+        }
+    };
     if not_after <= compiler.now {
         let message = format!("the certificate expired at {not_after}");
         compiler.document.warn(&cert_place, message, None);
