@@ -2,7 +2,8 @@
 //!
 //! The modules stand in floors; a file uses only lower floors, or siblings (`tests/it/floors.rs` holds us to it):
 //!
-//! - floor 0, words without I/O: [`clock`], [`random`], [`secret`], [`supervise`], [`answer`], [`reason`], [`oauth`]
+//! - floor 0, words without I/O: [`clock`], [`random`], [`secret`], [`supervise`], [`log_limit`], [`answer`], [`reason`],
+//!   [`oauth`]
 //! - floor 1, policy as data: [`keys`], [`route`]
 //! - floor 2, engines: [`token`], [`users`], [`issuers`], [`throttle`], [`state`]
 //! - floor 3, OAuth's two roles: [`access`] (resource server), [`grants`] (authorization server)
@@ -29,6 +30,7 @@ pub mod gateway;
 pub mod grants;
 pub mod issuers;
 pub mod keys;
+pub mod log_limit;
 pub mod oauth;
 pub mod observe;
 #[cfg(feature = "proxy")]

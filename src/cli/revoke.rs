@@ -92,8 +92,7 @@ async fn all(store: &Store, before: Before) -> anyhow::Result<String> {
 /// Revokes one token of ours.
 async fn one(config: &Config, store: &Store, text: &str, now: Timestamp) -> anyhow::Result<String> {
     if let Some(token) = RefreshToken::parse(text) {
-        let family = store.family(token.family()).await?;
-        let family = family.filter(|family| token.is_genuine(&family.tag_key));
+        let family = store.present(&token).await?.family();
         let family = family.context("this refresh token is not known here")?;
         store.end_family(&family, LONGEST_ACCESS).await?;
         return Ok(format!("the login of {} with this refresh token is revoked", family.subject));

@@ -16,7 +16,7 @@ use crate::config::{self, Config};
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::random::OsRandom;
-use crate::state::{Store, StoreError, StoredUser, UserChange};
+use crate::state::{Store, StoreError, StoredRow, StoredUser, UserChange};
 use crate::users::PasswordHash;
 
 /// How many users are read at once.
@@ -48,7 +48,13 @@ pub(super) enum Users {
         scopes: Scope,
     },
     /// Remove a user, with every token that is still around.
-    Remove(Who),
+    Remove {
+        /// The user's name, or one that nobody can have, as it stands in the table.
+        name: String,
+        /// The configuration.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Print all users. Nobody's hash is printed, only its algorithm.
     List {
         /// The configuration.
@@ -103,10 +109,8 @@ impl Users {
     const fn file(&self) -> &PathBuf {
         match self {
             Self::Add { who, .. } | Self::Grant { who, .. } => &who.config,
-            Self::Passwd(who) | Self::Disable(who) | Self::Enable(who) | Self::Remove(who) => {
-                &who.config
-            }
-            Self::List { config, .. } => config,
+            Self::Passwd(who) | Self::Disable(who) | Self::Enable(who) => &who.config,
+            Self::List { config, .. } | Self::Remove { config, .. } => config,
             Self::Import(import) => &import.config,
         }
     }
@@ -117,8 +121,8 @@ impl Users {
             Self::Add { scopes, .. } => scopes.as_ref(),
             Self::Grant { scopes, .. } => Some(scopes),
             Self::Import(import) => import.scopes.as_ref(),
-            Self::Passwd(_) | Self::Disable(_) | Self::Enable(_) | Self::Remove(_) => None,
-            Self::List { .. } => None,
+            Self::Passwd(_) | Self::Disable(_) | Self::Enable(_) => None,
+            Self::Remove { .. } | Self::List { .. } => None,
         }
     }
 
@@ -161,9 +165,13 @@ impl Users {
                 must(store, &name, UserChange::Scope(scopes)).await?;
                 outln!("{name} {may}");
             }
-            Self::Remove(Who { name, .. }) => {
-                must(store, &name, UserChange::Delete).await?;
-                outln!("{name} is removed, and every token of before is over");
+            Self::Remove { name, .. } => {
+                match Subject::user(&name) {
+                    Ok(name) => must(store, &name, UserChange::Delete).await?,
+                    Err(_) if store.remove_row(&name).await? => {}
+                    Err(_) => bail!("there is no user `{}`", name.escape_default()),
+                }
+                outln!("{} is removed, and every token of before is over", name.escape_default());
             }
             Self::List { format, .. } => print(&all(store).await?, format),
             Self::Import(import) => return user_import::run(import, store).await,
@@ -214,10 +222,10 @@ async fn must(store: &Store, name: &Subject, wanted: UserChange) -> anyhow::Resu
 }
 
 /// Every user, by name.
-async fn all(store: &Store) -> Result<Vec<StoredUser>, StoreError> {
-    let mut users: Vec<StoredUser> = Vec::new();
+async fn all(store: &Store) -> Result<Vec<StoredRow>, StoreError> {
+    let mut users: Vec<StoredRow> = Vec::new();
     loop {
-        let last = users.last().map_or("", |user| user.name.as_str());
+        let last = users.last().map_or("", |row| row.name.as_str());
         let page = store.users_after(last, PAGE).await?;
         let full = page.len() == usize::from(PAGE);
         users.extend(page);
@@ -227,34 +235,46 @@ async fn all(store: &Store) -> Result<Vec<StoredUser>, StoreError> {
     }
 }
 
-fn print(users: &[StoredUser], format: Format) {
-    let algorithm = |user: &StoredUser| {
-        let hash = PasswordHash::parse(&user.password);
-        hash.map_or_else(|_| "unreadable".to_owned(), |hash| hash.cost().algorithm().to_string())
-    };
+fn print(rows: &[StoredRow], format: Format) {
     match format {
         Format::Text => {
-            let widest = users.iter().map(|user| user.name.as_str().len()).max().unwrap_or(0);
-            for user in users {
-                let state = if user.disabled { "disabled" } else { "enabled" };
-                let (name, scope, hash) = (user.name.as_str(), &user.scope, algorithm(user));
-                let line = format!("{name:widest$}  {state:8}  {hash:13}  {scope}");
+            // Whoever wrote a name that nobody can have, it does not write to the terminal.
+            let name = |row: &StoredRow| row.name.escape_default().to_string();
+            let widest = rows.iter().map(|row| name(row).len()).max().unwrap_or(0);
+            for row in rows {
+                let (enabled, scope, hash) = shown(row);
+                let state = if enabled { "enabled" } else { "disabled" };
+                let line = format!("{:widest$}  {state:8}  {hash:13}  {scope}", name(row));
                 outln!("{}", line.trim_end());
             }
         }
         Format::Json => {
-            let users: Vec<_> = users
+            let users: Vec<_> = rows
                 .iter()
-                .map(|user| {
+                .map(|row| {
+                    let (enabled, scope, hash) = shown(row);
+                    let scopes: Vec<_> = scope.iter().map(|scope| scope.as_str()).collect();
                     json!({
-                        "name": user.name.as_str(),
-                        "scopes": user.scope.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
-                        "disabled": user.disabled,
-                        "algorithm": algorithm(user),
+                        "name": row.name,
+                        "scopes": scopes,
+                        "disabled": !enabled,
+                        "algorithm": hash,
                     })
                 })
                 .collect();
             outln!("{:#}", json!(users));
         }
+    }
+}
+
+/// Whether a user is enabled, what the user may have, and the algorithm of the hash. A row that cannot be read counts as
+/// disabled.
+fn shown(row: &StoredRow) -> (bool, Scope, String) {
+    let hash = row.user.as_ref().filter(|user| user.unreadable.is_none());
+    let hash = hash.and_then(|user| PasswordHash::parse(&user.password).ok());
+    let hash = hash.map_or_else(|| "unreadable".to_owned(), |h| h.cost().algorithm().to_string());
+    match &row.user {
+        Some(user) => (!user.disabled, user.scope.clone(), hash),
+        None => (false, Scope::default(), hash),
     }
 }

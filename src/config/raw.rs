@@ -227,6 +227,8 @@ section! {
     RawPostgres {
         /// Its URL, with the password.
         url: RawSecret,
+        /// Whether its password may be sent to a server that does not prove itself. Default: false.
+        insecure: bool,
     }
 }
 

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use crate::answer::Answer;
 use crate::endpoints::client_request::{self, RequestFault, error, no_state};
 use crate::endpoints::{EndpointRequest, Outcome, Served, wrong_method};
-use crate::grants::{Client, ClientError, ClientSecret, GrantServices};
+use crate::grants::{Asks, Client, ClientError, ClientSecret, GrantServices, log_unavailable};
 use crate::oauth::error::ErrorCode;
 use crate::oauth::scope::Scope;
 use crate::reason::Reason;
-use crate::state::{RefreshToken, State};
+use crate::state::{RefreshToken, State, StoreError};
 use crate::token::VerifiedToken;
 
 /// An access token that holds, and what it is worth now.
@@ -108,21 +108,22 @@ async fn refresh_token(
     services: &GrantServices<'_>,
     state: &State,
 ) -> Result<Option<Value>, Failure> {
-    let unavailable = |error| {
-        tracing::warn!(%error, "a token could not be introspected");
+    let unavailable = |error: StoreError| {
+        log_unavailable(&error, services.now());
         Failure::NoState
     };
-    let family = state.store().family(token.family()).await.map_err(unavailable)?;
+    let family = state.store().present(token).await.map_err(unavailable)?.family();
     let good = family.filter(|family| {
         (family.client_id == client.id || client.introspect)
-            && token.is_genuine(&family.tag_key)
             && family.token == token.digest()
             && !family.revoked
+            && !state.mirror().is_family_revoked(&family.id)
             && !family.is_over()
             && !state.mirror().is_overtaken(family)
     });
     let Some(family) = good else { return Ok(None) };
-    let account = services.accounts.find(family.subject.as_str()).await.map_err(unavailable)?;
+    let account =
+        services.accounts.find(family.subject.as_str(), Asks::Proven).await.map_err(unavailable)?;
     if !account.is_some_and(|own| !own.disabled && own.credential == family.credential) {
         return Ok(None);
     }

@@ -8,13 +8,16 @@ use serde_json::json;
 
 use crate::answer::Answer;
 use crate::clock::Timestamp;
-use crate::endpoints::client_request::{self, RequestFault, error, no_state};
+use crate::endpoints::client_request::{self, RequestFault, banned, error, no_state};
 use crate::endpoints::{EndpointRequest, Outcome, Served, wrong_method};
-use crate::grants::{Client, GrantServices, LONGEST_ACCESS};
+use crate::grants::{
+    Client, GrantServices, LONGEST_ACCESS, PresentedError, family_of, log_unavailable,
+};
 use crate::issuers::Issuers;
 use crate::oauth::error::ErrorCode;
 use crate::reason::Reason;
 use crate::state::{RefreshToken, Revocation, State, StoreError};
+use crate::throttle::Wait;
 use crate::token::{VerifiedToken, VerifyError};
 
 /// The longest leeway, and as much again for clocks that differ: a revoked token is remembered for as long as any node might
@@ -57,14 +60,14 @@ async fn revoke(
     // `token_type_hint` is only a hint (section 2.1): the two kinds cannot be taken for each other.
     let text = form.value("token").ok_or(Failure::NoToken)?;
     if let Some(token) = RefreshToken::parse(text) {
-        return end_family(&token, client, state, outcome).await;
+        return end_family(&token, client, services, state, outcome).await;
     }
     // Section 2.2.1: 200 would say that it is dead, and it may live on here for as long as its issuer lets it.
     if issuers.is_from_outside(text) {
         return Err(Failure::FromOutside);
     }
     match issuers.own().verify(text, now) {
-        Ok(token) => end_token(&token, client, state, outcome).await,
+        Ok(token) => end_token(&token, client, services, state, outcome).await,
         // It will live, and cannot be told from one of another client's yet.
         Err(VerifyError::NotYetValid) => Err(Failure::NotYet),
         // It is dead, or was never ours.
@@ -75,24 +78,27 @@ async fn revoke(
 async fn end_family(
     token: &RefreshToken,
     client: &Client,
+    services: &GrantServices<'_>,
     state: &State,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
-    let Some(family) = state.store().family(token.family()).await? else { return Ok(()) };
-    if !token.is_genuine(&family.tag_key) {
-        return Ok(());
-    }
+    let found = family_of(token, services, state).await.map_err(|error| match error {
+        PresentedError::Throttled(wait) => Failure::Throttled(wait),
+        PresentedError::Store(error) => unavailable(&error, services),
+    })?;
+    let Some(family) = found else { return Ok(()) };
     if family.client_id != client.id {
         return Err(Failure::OtherClient);
     }
     outcome.subject = Some(family.subject.clone());
-    state.store().end_family(&family, LONGEST_ACCESS).await?;
-    Ok(())
+    let ended = state.store().end_family(&family, LONGEST_ACCESS).await;
+    ended.map(|_| ()).map_err(|error| unavailable(&error, services))
 }
 
 async fn end_token(
     token: &VerifiedToken,
     client: &Client,
+    services: &GrantServices<'_>,
     state: &State,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
@@ -107,7 +113,7 @@ async fn end_token(
         subject: token.subject().clone(),
         until: token.expires_at().plus(MAX_LEEWAY),
     };
-    Ok(state.store().revoke(revocation).await?)
+    state.store().revoke(revocation).await.map_err(|error| unavailable(&error, services))
 }
 
 /// Why nothing was revoked.
@@ -118,6 +124,7 @@ enum Failure {
     OtherClient,
     FromOutside,
     NotYet,
+    Throttled(Wait),
     NoState,
 }
 
@@ -127,11 +134,9 @@ impl From<RequestFault> for Failure {
     }
 }
 
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        tracing::warn!(%error, "a token could not be revoked");
-        Self::NoState
-    }
+fn unavailable(error: &StoreError, services: &GrantServices<'_>) -> Failure {
+    log_unavailable(error, services.now());
+    Failure::NoState
 }
 
 impl Failure {
@@ -142,6 +147,7 @@ impl Failure {
             Self::OtherClient => Reason::TokenOfAnotherClient,
             Self::FromOutside => Reason::TokenOfAnotherIssuer,
             Self::NotYet => Reason::NotYetValid,
+            Self::Throttled(_) => Reason::Banned,
             Self::NoState => Reason::StateUnavailable,
         }
     }
@@ -159,6 +165,7 @@ impl Failure {
                 error(bad, Code::UnsupportedTokenType, "the token is revoked by its issuer only")
             }
             Self::NotYet => error(bad, Code::UnsupportedTokenType, "the token is not valid yet"),
+            Self::Throttled(wait) => banned(wait),
             Self::NoState => no_state(),
         }
     }

@@ -78,14 +78,15 @@ async fn exchange(
         }
     };
     outcome.subject = Some(grant.subject().clone());
-    let pair = grants::issue(&grant, services, now).await.map_err(|error| {
-        if let GrantIssueError::Overtaken = error {
-            return Failure::Overtaken;
+    let pair = grants::issue(&grant, services, now).await.map_err(|error| match error {
+        GrantIssueError::Overtaken => Failure::Overtaken,
+        GrantIssueError::Store(error) => {
+            grants::log_unavailable(&error, now);
+            Failure::NoState
         }
-        tracing::error!(%error, "no token could be issued");
-        match error {
-            GrantIssueError::Store(_) => Failure::NoState,
-            _ => Failure::Internal,
+        GrantIssueError::Token(_) | GrantIssueError::Random(_) => {
+            tracing::error!(%error, "no token could be issued");
+            Failure::Internal
         }
     })?;
     Ok((pair, grant.scope().clone()))
@@ -170,7 +171,8 @@ impl Failure {
             Self::Password(PasswordError::Missing) | Self::Refresh(RefreshError::Missing) => {
                 Reason::NoCredentials
             }
-            Self::Password(PasswordError::Throttled(_)) => Reason::Banned,
+            Self::Password(PasswordError::Throttled(_))
+            | Self::Refresh(RefreshError::Throttled(_)) => Reason::Banned,
             Self::Password(PasswordError::TooLong) => Reason::TooLong,
             Self::Password(PasswordError::Scope)
             | Self::Refresh(RefreshError::Scope)
@@ -204,7 +206,8 @@ impl Failure {
                 error(bad, Code::UnsupportedGrantType, "there is no such grant here")
             }
             Self::Password(PasswordError::Hash(why)) => busy(why),
-            Self::Password(PasswordError::Throttled(wait)) => banned(wait),
+            Self::Password(PasswordError::Throttled(wait))
+            | Self::Refresh(RefreshError::Throttled(wait)) => banned(wait),
             Self::Password(PasswordError::Missing) => {
                 error(bad, Code::InvalidRequest, "username and password are required")
             }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::clock::Timestamp;
+use crate::grants::presented::log_unavailable;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::random::Random;
@@ -33,6 +35,15 @@ pub struct Database<'a> {
     pub random: &'a Arc<dyn Random>,
     /// Checked for users who do not exist.
     pub dummy: &'a Dummy,
+}
+
+/// Who asks for an account: where users are in the database, those who were proved once do not wait for those who were not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// A refresh token that we made, or a client that proved itself.
+    Proven,
+    /// Somebody who names the user.
+    ToLogIn,
 }
 
 /// One account, as it stands at this moment.
@@ -63,7 +74,7 @@ impl<'a> Accounts<'a> {
     ///
     /// # Errors
     /// [`StoreError`] when the database does not say.
-    pub async fn find(&self, name: &str) -> Result<Option<Account>, StoreError> {
+    pub async fn find(&self, name: &str, asks: Asks) -> Result<Option<Account>, StoreError> {
         let Some(database) = self.database else {
             return Ok(self.file.find(name).map(|user| Account {
                 name: user.name.clone(),
@@ -78,13 +89,18 @@ impl<'a> Accounts<'a> {
         if Subject::user(name).is_err() {
             return Ok(None);
         }
-        let Some(row) = database.state.store().user(name).await? else { return Ok(None) };
-        let password = PasswordHash::parse(&row.password);
-        let password = password.map_err(|_| StoreError::Corrupt("password hash"))?;
+        let store = database.state.store();
+        let row = match asks {
+            Asks::Proven => store.user(name).await?,
+            Asks::ToLogIn => store.user_who_logs_in(name).await?,
+        };
+        let Some(row) = row else { return Ok(None) };
+        // Who has an unreadable hash is disabled.
+        let password = PasswordHash::parse(&row.password).map(Arc::new);
         Ok(Some(Account {
             credential: row.credential(),
             name: row.name.clone(),
-            password: Arc::new(password),
+            password: password.unwrap_or_else(|_| self.dummy()),
             scope: row.scope.clone(),
             disabled: row.disabled,
             row: Some(row),
@@ -113,11 +129,11 @@ impl<'a> Accounts<'a> {
 
     /// Waits until this node's mirror knows the version that the account's tokens will name: a token of who was added, enabled
     /// or given a password a moment ago would else be refused until the next poll. A feed that takes longer is not waited for.
-    pub(super) async fn settled(&self, account: &Account) {
+    pub(super) async fn settled(&self, account: &Account, now: Timestamp) {
         if let (Some(Database { state, .. }), Some(row)) = (self.database, &account.row)
             && timeout(FEED, state.mirror().reached(row.version)).await.is_err()
         {
-            tracing::warn!(user = %account.name, "logged in, but what changed is not known here yet");
+            log_unavailable(&StoreError::Late(FEED), now);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::oauth::client::ClientId;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::random::RandomError;
-use crate::state::{Family, FamilyId, RefreshToken, State, StoreError, TagKey};
+use crate::state::{Family, FamilyId, RefreshToken, State, StoreError};
 use crate::token::{AccessToken, Began, Content, IssueError};
 
 /// What may be issued. Only a grant's flow can make one:
@@ -110,7 +110,8 @@ async fn begin(
     state: &State,
     began: Began,
 ) -> Result<RefreshToken, GrantIssueError> {
-    let (id, tag_key) = (FamilyId::new(services.random)?, TagKey::new(services.random)?);
+    let id = FamilyId::new(services.random)?;
+    let tag_key = state.store().tag_key(&id)?;
     let token = RefreshToken::first(&id, &tag_key, services.random)?;
     let family = Family {
         id,

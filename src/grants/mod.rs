@@ -8,12 +8,13 @@ mod client;
 mod client_credentials;
 mod issue;
 mod password;
+mod presented;
 mod refresh_token;
 mod services;
 #[cfg(test)]
 mod tests;
 
-pub use accounts::{Account, Accounts, Database};
+pub use accounts::{Account, Accounts, Asks, Database};
 pub use client::{
     Client, ClientError, ClientRegistry, ClientRegistryError, ClientSecret, GrantType,
     authenticate, named,
@@ -21,5 +22,6 @@ pub use client::{
 pub use client_credentials::{ClientCredentialsError, ClientCredentialsRequest};
 pub use issue::{Grant, GrantIssueError, TokenPair, issue};
 pub use password::{PasswordError, PasswordRequest, log_in};
+pub use presented::{PresentedError, family_of, log_unavailable};
 pub use refresh_token::{RefreshError, RefreshRequest, Spent, refresh};
 pub use services::{GrantServices, LONGEST_ACCESS, RefreshPolicy};

@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use crate::grants::accounts::Asks;
 use crate::grants::client::{Client, GrantType};
 use crate::grants::issue::{Grant, Lineage};
+use crate::grants::presented::log_unavailable;
 use crate::grants::services::GrantServices;
 use crate::oauth::form::Form;
 use crate::oauth::scope::Scope;
@@ -63,12 +65,13 @@ pub async fn log_in(
         return Err(PasswordError::Scope);
     }
     let attempt = services.visitor.check(Account::user(&request.username))?;
+    let unavailable = |error| unavailable(&error, services);
     // Before anything that a revocation could overtake.
     let began = match services.state {
         Some(state) => Some(state.store().began().await.map_err(unavailable)?),
         None => None,
     };
-    let account = accounts.find(&request.username).await.map_err(unavailable)?;
+    let account = accounts.find(&request.username, Asks::ToLogIn).await.map_err(unavailable)?;
     let known = account.as_ref().map(|account| Arc::clone(&account.password));
     let hash = known.unwrap_or_else(|| accounts.dummy());
     let older = hash.is_legacy().then(|| request.password.clone());
@@ -84,7 +87,7 @@ pub async fn log_in(
     if let Some(password) = older {
         accounts.upgrade(&user, password, asker, hashes);
     }
-    accounts.settled(&user).await;
+    accounts.settled(&user, services.now()).await;
     let most =
         user.scope.intersection(&client.scope).intersection(&catalogue.iter().cloned().collect());
     let scope = match request.scope {
@@ -108,8 +111,8 @@ pub async fn log_in(
     })
 }
 
-fn unavailable(error: StoreError) -> PasswordError {
-    tracing::warn!(%error, "a user could not be looked up");
+fn unavailable(error: &StoreError, services: &GrantServices<'_>) -> PasswordError {
+    log_unavailable(error, services.now());
     PasswordError::Unavailable
 }
 

@@ -4,13 +4,16 @@
 //! one durable step spends it. A token that was spent a moment ago gives its successor once more (two tabs, a lost answer); one
 //! that was spent earlier is in two hands, and ends its family.
 
+use crate::grants::accounts::Asks;
 use crate::grants::client::{Client, GrantType};
 use crate::grants::issue::{Grant, Lineage};
+use crate::grants::presented::{PresentedError, family_of, log_unavailable};
 use crate::grants::services::{GrantServices, LONGEST_ACCESS};
 use crate::oauth::form::Form;
 use crate::oauth::scope::Scope;
 use crate::random::RandomError;
 use crate::state::{Family, Nonce, RefreshToken, Rotated, Rotation, State, StoreError};
+use crate::throttle::Wait;
 
 /// The grant's parameters.
 #[derive(Debug)]
@@ -56,8 +59,9 @@ pub async fn refresh(
     }
     let state = services.state.ok_or(RefreshError::Unavailable)?;
     let presented = request.token.as_ref().ok_or(RefreshError::Invalid)?;
-    let family = find(presented, client, state).await?;
-    let account = services.accounts.find(family.subject.as_str()).await.map_err(unavailable)?;
+    let family = find(presented, client, services, state).await?;
+    let account = services.accounts.find(family.subject.as_str(), Asks::Proven).await;
+    let account = account.map_err(|error| unavailable(&error, services))?;
     let account = account.filter(|account| !account.disabled);
     // Another password since then ends what the old one began.
     let account = account.filter(|account| account.credential == family.credential);
@@ -88,17 +92,20 @@ pub async fn refresh(
 async fn find(
     presented: &RefreshToken,
     client: &Client,
+    services: &GrantServices<'_>,
     state: &State,
 ) -> Result<Family, RefreshError> {
-    let family = state.store().family(presented.family()).await.map_err(unavailable)?;
+    let family = family_of(presented, services, state).await.map_err(|error| match error {
+        PresentedError::Throttled(wait) => RefreshError::Throttled(wait),
+        PresentedError::Store(error) => unavailable(&error, services),
+    })?;
     let family = family.ok_or(RefreshError::Invalid)?;
-    if !presented.is_genuine(&family.tag_key) {
-        return Err(RefreshError::Invalid);
-    }
     if family.client_id != client.id {
         return Err(RefreshError::OtherClient);
     }
-    if family.revoked || family.is_over() || state.mirror().is_overtaken(&family) {
+    // What this node knows holds, whatever the database has lost.
+    let revoked = family.revoked || state.mirror().is_family_revoked(&family.id);
+    if revoked || family.is_over() || state.mirror().is_overtaken(&family) {
         return Err(RefreshError::Invalid);
     }
     Ok(family)
@@ -121,7 +128,7 @@ async fn spend(
         grace: services.refresh.reuse_grace,
         access: LONGEST_ACCESS,
     };
-    match state.store().rotate(rotation).await.map_err(unavailable)? {
+    match state.store().rotate(rotation).await.map_err(|error| unavailable(&error, services))? {
         Rotated::Fresh => Ok((successor, Spent::Fresh)),
         Rotated::Again(nonce) => {
             let same = presented.successor(&nonce, &family.tag_key);
@@ -139,8 +146,8 @@ async fn spend(
     }
 }
 
-fn unavailable(error: StoreError) -> RefreshError {
-    tracing::warn!(%error, "a refresh token could not be looked up or spent");
+fn unavailable(error: &StoreError, services: &GrantServices<'_>) -> RefreshError {
+    log_unavailable(error, services.now());
     RefreshError::Unavailable
 }
 
@@ -168,6 +175,9 @@ pub enum RefreshError {
     /// The client may not use this grant.
     #[error("the client may not use the refresh token grant")]
     Unauthorized,
+    /// Too many from this address were never made by us.
+    #[error(transparent)]
+    Throttled(#[from] Wait),
     /// The store does not say.
     #[error("the state store does not answer")]
     Unavailable,

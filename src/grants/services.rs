@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::grants::{Accounts, ClientRegistry};
 use crate::oauth::scope::Catalogue;
 use crate::random::Random;
@@ -31,6 +32,14 @@ pub struct GrantServices<'a> {
     pub issuer: &'a Issuer,
     /// For ids, secrets and nonces.
     pub random: &'a dyn Random,
+}
+
+impl GrantServices<'_> {
+    /// When the request came, by this node's clock.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.visitor.now()
+    }
 }
 
 /// How long refresh tokens live, in whole seconds.

@@ -37,6 +37,8 @@ pub struct Gauges {
     pub state_age: Option<Duration>,
     /// By how many milliseconds this node's clock is ahead of the state store's.
     pub clock_offset: i64,
+    /// Transactions that have failed since the start.
+    pub state_write_failures: u64,
 }
 
 impl Metrics {
@@ -190,6 +192,8 @@ impl Metrics {
         self.series.revocations.set(saturated(now.revocations));
         let offset = i32::try_from(now.clock_offset).unwrap_or(i32::MAX);
         self.series.clock_offset.set(f64::from(offset) / 1000.0);
+        let failures = &self.series.state_write_failures;
+        failures.inc_by(now.state_write_failures.saturating_sub(failures.get()));
         self.series.state_age.set(now.state_age.map_or(-1.0, |age| age.as_secs_f64()));
         let mut text = String::new();
         for family in self.registry.gather() {
@@ -262,6 +266,7 @@ mod tests {
         revocations: 5,
         state_age: None,
         clock_offset: 0,
+        state_write_failures: 2,
     };
 
     fn holds(text: &str, line: &str) -> bool {
@@ -313,7 +318,7 @@ mod tests {
                 assert!(known, "{line}");
             }
         }
-        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 31);
+        assert_eq!(types.keys().filter(|n| n.starts_with("portcullis_")).count(), 33);
         #[cfg(target_os = "linux")]
         assert!(types.contains_key("process_open_fds"));
     }

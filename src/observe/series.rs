@@ -49,6 +49,7 @@ pub(super) struct Series {
     pub(super) state_writes: Histogram,
     pub(super) state_age: Gauge,
     pub(super) clock_offset: Gauge,
+    pub(super) state_write_failures: IntCounter,
     pub(super) revocations: IntGauge,
 }
 
@@ -222,6 +223,13 @@ impl Series {
                 Gauge::new(
                     named("state_age_seconds"),
                     "Time since revocations were last seen to be complete; -1 for never.",
+                )?,
+            )?,
+            state_write_failures: register(
+                own,
+                IntCounter::new(
+                    named("state_write_failures_total"),
+                    "Transactions of the state store that failed or did not end in time.",
                 )?,
             )?,
             revocations: gauge(own, "revocations", "Revocations that are remembered.")?,

@@ -70,6 +70,7 @@ impl Admin {
                     revocations: mirror.map_or(0, |mirror| mirror.revocations()),
                     state_age: mirror.and_then(|mirror| mirror.age()),
                     clock_offset: self.clock_offset(),
+                    state_write_failures: mirror.map_or(0, |mirror| mirror.write_failures()),
                 };
                 let (issuers, instant) = (self.issuers(), self.shared.clock.instant());
                 let ages = issuers
@@ -92,6 +93,11 @@ impl Admin {
             }
             b"/readyz" if self.is_out_of_step() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the clock is not that of the state store\n")
+            }
+            b"/readyz"
+                if self.shared.state.as_ref().is_some_and(|s| !s.mirror().takes_writes()) =>
+            {
+                text(StatusCode::SERVICE_UNAVAILABLE, "the state store takes no writes\n")
             }
             b"/readyz" => match self.missed() {
                 missed if missed.is_empty() => text(StatusCode::OK, "ok\n"),

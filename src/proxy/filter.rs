@@ -21,6 +21,7 @@ use crate::endpoints::{Endpoint, EndpointRequest, Outcome};
 use crate::gateway::Shared;
 use crate::gateway::decide::{Decision, RequestHead};
 use crate::gateway::live::Live;
+use crate::log_limit::LogLimit;
 use crate::proxy::exchange::{Exchange, Fate};
 use crate::proxy::guests::{Busy, Guests, Received};
 use crate::proxy::head::{self, HeadBounds};
@@ -32,6 +33,8 @@ use crate::reason::Reason;
 
 /// How long a connection has to end after a failure, with the time that it may linger.
 const END_TIME: Duration = Duration::from_secs(2);
+/// Of requests that the application failed.
+static FAILED: LogLimit = LogLimit::new();
 
 /// The requests of one listener.
 pub(super) struct EdgeProxy {
@@ -435,7 +438,12 @@ impl ProxyHttp for EdgeProxy {
             | Reason::TunnelTimeout => {
                 tracing::debug!(%request_id, %reason, %error, "request failed");
             }
-            _ => tracing::warn!(%request_id, %reason, %error, "request failed"),
+            // An application that is gone fails every request.
+            _ => {
+                if let Some(left_out) = FAILED.allow(reason.id(), self.shared.clock.now()) {
+                    tracing::warn!(%request_id, %reason, %error, left_out, "request failed");
+                }
+            }
         }
         let answer = upstream::failure(reason);
         let error_code = answer.status.as_u16();

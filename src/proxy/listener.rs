@@ -23,12 +23,15 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::gateway::live::Live;
+use crate::log_limit::LogLimit;
 use crate::proxy::guests::{Guest, Guests, Refusal, Seat};
 use crate::proxy::head::HeadBounds;
 use crate::proxy::proxy_protocol::{self, HeaderError};
 use crate::proxy::tls;
 use crate::proxy::wire::{Spoken, Wire};
 
+/// Of connections that the system does not give us.
+static CANNOT_ACCEPT: LogLimit = LogLimit::new();
 /// The pause after a connection could not be accepted, for want of file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection without requests is kept once we drain: time for one more request, which is answered with
@@ -90,7 +93,9 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
                 accepted = socket.accept() => match accepted {
                     Ok((tcp, peer)) => self.welcome(tcp, peer, &shutdown, &mut connections),
                     Err(error) => {
-                        tracing::warn!(%error, "cannot accept");
+                        if let Some(left_out) = CANNOT_ACCEPT.allow("accept", self.live.shared().clock.now()) {
+                            tracing::warn!(%error, left_out, "cannot accept");
+                        }
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },

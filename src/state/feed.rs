@@ -1,7 +1,7 @@
 //! The feed: what other nodes, and the command line, have written, read into this node's mirror.
 //!
 //! It asks for what has a higher number than the last one it saw, twice a second. Numbers are committed in their order
-//! (`revocations`), so nothing can appear behind it. Only a poll that ended well makes the mirror young; while the store
+//! (`revocations`), so nothing can appear behind it, unless the store itself is another one (`epoch`). Only a poll that ended well makes the mirror young; while the store
 //! cannot be reached the mirror stays as it is and ages. Rows whose time is over are deleted here too, a bounded batch at a
 //! time, by whichever node comes first.
 
@@ -12,11 +12,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::connections::in_time;
+use super::epoch::{self, Known, Look, Seen, Verdict};
 use super::mirror::Mirror;
 use super::offset::Said;
-use super::revocations::{self, Revocation};
-use super::{Store, StoreError, users};
+use super::revocations::{self, Entry, Raw, Revocation};
+use super::users::{self, StoredRow, StoredUser, UserChange};
+use super::writer::Write;
+use super::{Store, StoreError};
 use crate::clock::Clock;
+use crate::oauth::subject::Subject;
+use crate::random::{self, OsRandom};
 
 /// How often it asks. Together with the bound on a poll it keeps a second node within two seconds.
 const POLL: Duration = Duration::from_millis(500);
@@ -29,6 +35,11 @@ const PURGE_BATCH: u16 = 1_000;
 /// After so long without a poll the mirror is filled anew: rows of users' changes may have come and gone meanwhile.
 const REFILL: Duration = Duration::from_secs(3600);
 
+/// How much is written back in one transaction.
+const WRITTEN_BACK_AT_ONCE: usize = 256;
+/// How many unreadable rows the log is told of.
+const MOST_TOLD: usize = 1_000;
+
 /// Fills the mirror and keeps it fresh, for ever.
 pub(super) async fn follow(
     store: Store,
@@ -36,8 +47,7 @@ pub(super) async fn follow(
     clock: Arc<dyn Clock>,
     filled: watch::Sender<bool>,
 ) {
-    let offset = Said::default();
-    let mut feed = Feed { store, mirror, clock, last: None, failing: false, offset };
+    let mut feed = Feed::new(store, mirror, clock);
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut purged = feed.clock.instant();
@@ -49,6 +59,8 @@ pub(super) async fn follow(
             filled.send_replace(true);
         } else {
             feed.mirror.lose();
+            // Other connections may be as dead as that one, or to a server that is not the one any more.
+            feed.store.feed().connector().renew();
         }
         feed.report(outcome);
         let now = feed.clock.instant();
@@ -73,103 +85,257 @@ enum Purged {
     More,
 }
 
+/// What was read when everything was.
+struct Filled {
+    known: Known,
+    seen: Seen,
+    changed: Vec<Changed>,
+}
+
+/// A user of whom the store has lost a change.
+struct Changed {
+    name: Subject,
+    /// Whether it was that the user is disabled.
+    disable: bool,
+}
+
+fn random_epoch() -> Result<i64, StoreError> {
+    let bytes = random::bytes(&OsRandom).map_err(|_| StoreError::Random)?;
+    Ok(i64::from_be_bytes(bytes) & i64::MAX)
+}
+
 struct Feed {
     store: Store,
     mirror: Arc<Mirror>,
     clock: Arc<dyn Clock>,
-    /// The last number seen; `None` before the mirror was filled.
-    last: Option<i64>,
+    /// What was read; `None` before the mirror was filled.
+    known: Option<Known>,
     failing: bool,
+    /// The users whose rows cannot be read, of which the log has been told.
+    unreadable: HashSet<String>,
     offset: Said,
 }
 
 impl Feed {
+    fn new(store: Store, mirror: Arc<Mirror>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            store,
+            mirror,
+            clock,
+            known: None,
+            failing: false,
+            unreadable: HashSet::new(),
+            offset: Said::default(),
+        }
+    }
+
     /// Reads what is new. The mirror is as young as the beginning of this.
     async fn poll(&mut self) -> Result<(), StoreError> {
         let began = self.clock.instant();
         let long_ago = self.mirror.age().is_some_and(|age| age > REFILL);
-        match self.last {
-            Some(last) if !long_ago => {
-                let newest = self.newest().await?;
-                if newest < last {
-                    tracing::error!("the store is older than it was: was a backup put back?");
-                    self.fill().await?;
-                } else if newest > last {
-                    self.reach(self.read_on(last).await?);
+        match self.known.clone() {
+            Some(known) if !long_ago => {
+                let look = match self.look(known.last).await {
+                    // Another file was put in its place, an empty one.
+                    Err(error) if error.is_of_a_missing_table() => {
+                        self.store.prepare().await?;
+                        self.look(known.last).await?
+                    }
+                    looked => looked?,
+                };
+                match known.judge(&look, self.clock.now()) {
+                    Verdict::Same => {}
+                    Verdict::More => {
+                        let (last, row) = self.read_on(known.last, None).await?;
+                        self.reach(Known { last, row: row.or(known.row), ..known });
+                    }
+                    Verdict::AnotherEpoch => {
+                        tracing::error!(
+                            "the store is another one or was older: all of it is read anew"
+                        );
+                        self.recover(&known).await?;
+                    }
+                    Verdict::Older => {
+                        tracing::error!(
+                            "the store is older than it was: was a backup put back, or a standby promoted?"
+                        );
+                        let (from, to, least) = (known.epoch, random_epoch()?, known.last);
+                        self.store.write(Write::Renew { from, to, least }).await?;
+                        self.recover(&known).await?;
+                    }
                 }
             }
-            _ => self.fill().await?,
+            Some(known) => self.recover(&known).await?,
+            None => {
+                let filled = self.fill(None).await?;
+                self.reach(filled.known);
+            }
         }
         self.mirror.saw_all(began);
         Ok(())
     }
 
-    /// The last number; and how far our clock is from the one that says the time beside it.
-    async fn newest(&mut self) -> Result<i64, StoreError> {
+    /// Looks at the feed, and measures how far our clock is from the one that says the time beside it.
+    async fn look(&mut self, last: i64) -> Result<Look, StoreError> {
+        let mut lent = self.store.feed().lend().await?;
         let before = self.clock.wall();
-        let (newest, at) = self.store.last().await?;
+        let done = in_time(epoch::look(lent.connection(), self.store.time(), last)).await;
+        let look = lent.settle(done)?;
+        let at = self.store.time().of_column(look.at);
         self.mirror.offset().measure(before, at, self.clock.wall());
         self.offset.say(self.mirror.clock_offset());
-        Ok(newest)
+        Ok(look)
     }
 
     /// Reads everything. The number is taken first: what is written meanwhile has a higher one, and is read again later.
-    async fn fill(&mut self) -> Result<(), StoreError> {
+    async fn fill(&mut self, before: Option<&Known>) -> Result<Filled, StoreError> {
         self.store.prepare().await?;
-        let newest = self.newest().await?;
-        if self.mirror.holds_users() {
-            self.read_users().await?;
+        self.store.write(Write::Epoch(random_epoch()?)).await?;
+        let look = self.look(0).await?;
+        let epoch = look.epoch.ok_or(StoreError::Corrupt("feed without an epoch"))?;
+        let changed = match self.mirror.holds_users() {
+            true => self.read_users(before).await?,
+            false => Vec::new(),
+        };
+        let mut seen = Seen::default();
+        let (read, row) = self.read_on(0, Some(&mut seen)).await?;
+        let (last, row) = if read >= look.newest { (read, row) } else { (look.newest, None) };
+        Ok(Filled { known: Known { epoch, last, row }, seen, changed })
+    }
+
+    /// Reads everything anew, and writes back what is known here and not there.
+    async fn recover(&mut self, known: &Known) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let standing = self.mirror.standing(now);
+        let Filled { known, seen, changed } = self.fill(Some(known)).await?;
+        let mut lost: Vec<Revocation> = standing
+            .into_iter()
+            .filter(|(revocation, at)| seen.misses(revocation, *at))
+            .map(|(revocation, _)| revocation)
+            .collect();
+        for Changed { name, disable } in changed {
+            tracing::error!(user = %name, "the store has lost a change of this user: the tokens are revoked");
+            if disable {
+                self.store.change_user(&name, UserChange::Disable).await?;
+            }
+            lost.push(Revocation::Subject { subject: name });
         }
-        let read = self.read_on(0).await?;
-        self.reach(read.max(newest));
+        if !lost.is_empty() {
+            tracing::error!(
+                count = lost.len(),
+                "revocations that the store has lost are written back"
+            );
+        }
+        for some in lost.chunks(WRITTEN_BACK_AT_ONCE) {
+            self.store.write(Write::Restore(some.to_vec())).await?;
+        }
+        self.reach(known);
         Ok(())
     }
 
-    fn reach(&mut self, number: i64) {
-        self.last = Some(number);
-        self.mirror.reach(number);
+    fn reach(&mut self, known: Known) {
+        self.mirror.reach(known.last);
+        self.known = Some(known);
     }
 
-    async fn read_on(&self, mut last: i64) -> Result<i64, StoreError> {
+    /// Reads what comes after a number. Returns the number and the row of the last.
+    async fn read_on(
+        &mut self,
+        mut last: i64,
+        mut seen: Option<&mut Seen>,
+    ) -> Result<(i64, Option<Raw>), StoreError> {
+        let mut row = None;
         loop {
-            let page = i64::from(PAGE);
-            let read = async |connection: &mut _| revocations::after(connection, last, page).await;
-            let entries = self.store.read(read).await?;
-            for entry in &entries {
+            let entries = self.page(last).await?;
+            let full = entries.len() >= usize::from(PAGE);
+            for entry in entries {
                 if let Revocation::User { name, .. } = &entry.revocation
                     && self.mirror.holds_users()
                 {
-                    let row = self.store.user(name.as_str()).await?;
+                    let row = self.user(name).await?;
+                    self.tell(row.as_ref());
                     self.mirror.put_user(name, row.as_ref());
                 }
-                self.mirror.note(entry);
-                last = entry.seq;
+                self.mirror.note(&entry);
+                if let Some(seen) = &mut seen {
+                    seen.note(&entry.revocation, entry.at);
+                }
+                (last, row) = (entry.seq, Some(entry.raw));
             }
-            if entries.len() < usize::from(PAGE) {
-                return Ok(last);
+            if !full {
+                return Ok((last, row));
             }
         }
     }
 
-    async fn read_users(&self) -> Result<(), StoreError> {
-        let (mut name, mut seen) = (String::new(), HashSet::new());
+    async fn page(&self, last: i64) -> Result<Vec<Entry>, StoreError> {
+        let mut lent = self.store.feed().lend().await?;
+        let page = revocations::after(lent.connection(), last, i64::from(PAGE));
+        let done = in_time(page).await;
+        lent.settle(done)
+    }
+
+    async fn user(&self, name: &Subject) -> Result<Option<StoredUser>, StoreError> {
+        let mut lent = self.store.feed().lend().await?;
+        let done = in_time(users::find(lent.connection(), name.as_str())).await;
+        lent.settle(done)
+    }
+
+    async fn page_of_users(&self, name: &str) -> Result<Vec<StoredRow>, StoreError> {
+        let mut lent = self.store.feed().lend().await?;
+        let done = in_time(users::after(lent.connection(), name, i64::from(PAGE))).await;
+        lent.settle(done)
+    }
+
+    /// Reads all users. Returns those of whom more was known here than there, where something was `known` before.
+    async fn read_users(&mut self, known: Option<&Known>) -> Result<Vec<Changed>, StoreError> {
+        let (mut name, mut seen, mut changed) = (String::new(), HashSet::new(), Vec::new());
         loop {
-            let page = i64::from(PAGE);
-            let read = async |connection: &mut _| users::after(connection, &name, page).await;
-            let rows = self.store.read(read).await?;
+            let rows = self.page_of_users(&name).await?;
             for row in &rows {
-                self.mirror.put_user(&row.name, Some(row));
-                seen.insert(row.name.clone());
+                let Some(user) = &row.user else {
+                    self.tell_name(&row.name, "name");
+                    continue;
+                };
+                self.tell(Some(user));
+                changed.extend(known.and_then(|known| self.lost_change(user, known)));
+                self.mirror.put_user(&user.name, Some(user));
+                seen.insert(user.name.clone());
             }
             match rows.last() {
-                Some(row) if rows.len() == usize::from(PAGE) => {
-                    name = row.name.as_str().to_owned();
-                }
+                Some(row) if rows.len() == usize::from(PAGE) => row.name.clone_into(&mut name),
                 _ => break,
             }
         }
         self.mirror.retain_users(&seen);
-        Ok(())
+        Ok(changed)
+    }
+
+    /// Whether a row is older than what is known of its user.
+    fn lost_change(&self, user: &StoredUser, known: &Known) -> Option<Changed> {
+        let name = user.name.clone();
+        match self.mirror.version_of(&name) {
+            Some((version, disabled)) if version > user.version => {
+                Some(Changed { name, disable: disabled && !user.disabled })
+            }
+            Some(_) => None,
+            // Whoever was added since has a higher number: this one had been removed.
+            None => (user.version <= known.last).then_some(Changed { name, disable: false }),
+        }
+    }
+
+    /// Says once that a user's row cannot be read.
+    fn tell(&mut self, user: Option<&StoredUser>) {
+        if let Some((user, what)) = user.and_then(|user| Some((user, user.unreadable?))) {
+            self.tell_name(user.name.as_str(), what);
+        }
+    }
+
+    fn tell_name(&mut self, name: &str, what: &str) {
+        if self.unreadable.len() < MOST_TOLD && self.unreadable.insert(name.to_owned()) {
+            let user = name.escape_default();
+            tracing::error!(%user, what, "the row of this user cannot be read: the user counts as disabled");
+        }
     }
 
     /// Deletes one batch of what is over, and forgets it here with the last one.
@@ -202,7 +368,6 @@ mod tests {
     use super::super::Place;
     use super::*;
     use crate::clock::{ManualClock, Timestamp};
-    use crate::oauth::subject::Subject;
     use tokio::task::JoinSet;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -222,8 +387,7 @@ mod tests {
             all.spawn(async move { store.revoke(revocation).await.unwrap() });
         }
         all.join_all().await;
-        let offset = Said::default();
-        let feed = Feed { store, mirror, clock, last: None, failing: false, offset };
+        let feed = Feed::new(store, mirror, clock);
         assert_eq!(feed.purge().await.unwrap(), Purged::More);
         assert!(feed.mirror.revocations() > 0, "forgotten with the last batch only");
         assert_eq!(feed.purge().await.unwrap(), Purged::All);

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::watch;
 
-use super::families::Family;
+use super::families::{Family, FamilyId};
 use super::held::{Held, HeldUsers};
 use super::offset::ClockOffset;
 use super::order::{Everybody, Origin, Point};
@@ -36,8 +36,9 @@ struct Bounds {
 
 const BOUNDS: Bounds = Bounds { entries: 500_000, of_one: 1_000 };
 
-/// How old the mirror is at most while the store answers: a poll and the patience with it.
-const CURRENT: Duration = Duration::from_secs(5);
+/// How old the mirror is at most while the store answers in time: two polls that each took all the time they may, and the pause
+/// between them.
+const CURRENT: Duration = Duration::from_secs(7);
 
 /// The mirror.
 #[derive(Debug)]
@@ -50,6 +51,10 @@ pub struct Mirror {
     seen: AtomicU64,
     /// Whether the last attempt to reach the store failed.
     lost: AtomicBool,
+    /// Whether the last write failed.
+    unwritable: AtomicBool,
+    /// How many transactions have failed.
+    write_failures: AtomicU64,
     /// By id, with the subject and the end.
     tokens: DashMap<Arc<str>, Ended>,
     families: DashMap<Arc<str>, Ended>,
@@ -92,6 +97,8 @@ impl Mirror {
             max_staleness,
             seen: AtomicU64::new(0),
             lost: AtomicBool::new(false),
+            unwritable: AtomicBool::new(false),
+            write_failures: AtomicU64::new(0),
             tokens: DashMap::new(),
             families: DashMap::new(),
             subjects: DashMap::new(),
@@ -114,6 +121,18 @@ impl Mirror {
     #[must_use]
     pub fn is_current(&self) -> bool {
         !self.lost.load(Ordering::Acquire) && self.age().is_some_and(|age| age <= CURRENT)
+    }
+
+    /// Whether the last write went well: what must be durable can be.
+    #[must_use]
+    pub fn takes_writes(&self) -> bool {
+        !self.unwritable.load(Ordering::Acquire)
+    }
+
+    /// How many transactions that write have failed since the start.
+    #[must_use]
+    pub fn write_failures(&self) -> u64 {
+        self.write_failures.load(Ordering::Relaxed)
     }
 
     /// How long ago it was last seen to be complete; `None` when it never was.
@@ -141,6 +160,12 @@ impl Mirror {
         token.token_id().is_some_and(|id| self.tokens.contains_key(&**id))
             || family.is_some_and(|family| self.families.contains_key(&**family))
             || self.ends(&Origin::of(token))
+    }
+
+    /// Whether a family of refresh tokens is revoked.
+    #[must_use]
+    pub fn is_family_revoked(&self, id: &FamilyId) -> bool {
+        self.families.contains_key(&**id.as_str())
     }
 
     /// Whether everything of a family's user, of its client or of everybody was revoked since its login began.
@@ -224,6 +249,33 @@ impl Mirror {
         }
     }
 
+    /// Everything that is revoked and has not ended by itself, with its point where it has one.
+    pub(super) fn standing(&self, now: Timestamp) -> Vec<(Revocation, Timestamp)> {
+        let mut standing = Vec::new();
+        for entry in self.tokens.iter().filter(|entry| entry.until > now) {
+            let Ended { subject, until } = entry.value().clone();
+            let id = entry.key().to_string();
+            standing.push((Revocation::Token { id, subject, until }, until));
+        }
+        for entry in self.families.iter().filter(|entry| entry.until > now) {
+            let Ended { subject, until } = entry.value().clone();
+            let id = FamilyId::of_row(entry.key());
+            standing.push((Revocation::Family { id, subject, until }, until));
+        }
+        for entry in self.subjects.iter() {
+            standing.push((Revocation::Subject { subject: entry.key().clone() }, entry.at));
+        }
+        let Everybody { up_to, until } = **self.everybody.load();
+        standing.extend(up_to.map(|point| (Revocation::All, point.at)));
+        standing.extend(until.map(|at| (Revocation::AllUntil { at }, at)));
+        standing
+    }
+
+    /// The version of a user's row, and whether the user is disabled.
+    pub(super) fn version_of(&self, name: &Subject) -> Option<(i64, bool)> {
+        self.users.as_ref()?.version_of(name)
+    }
+
     /// Puts a user as the row says, or takes one out that has none.
     pub(super) fn put_user(&self, name: &Subject, row: Option<&StoredUser>) {
         if let Some(users) = &self.users {
@@ -254,6 +306,17 @@ impl Mirror {
     /// The store could not be reached.
     pub(super) fn lose(&self) {
         self.lost.store(true, Ordering::Release);
+    }
+
+    /// A write went well. Returns whether the one before had failed.
+    pub(super) fn wrote(&self) -> bool {
+        self.unwritable.swap(false, Ordering::AcqRel)
+    }
+
+    /// A write failed. Returns whether the one before had gone well.
+    pub(super) fn failed_to_write(&self) -> bool {
+        self.write_failures.fetch_add(1, Ordering::Relaxed);
+        !self.unwritable.swap(true, Ordering::AcqRel)
     }
 
     /// Forgets what has ended by itself.
@@ -306,6 +369,7 @@ impl Mirror {
 
 #[cfg(test)]
 mod tests {
+    use super::super::revocations::Raw;
     use super::*;
     use crate::clock::ManualClock;
     use crate::oauth::client::ClientId;
@@ -320,7 +384,7 @@ mod tests {
     fn token(id: usize, name: &str) -> Entry {
         let until = NOW.plus(Duration::from_secs(60));
         let revocation = Revocation::Token { id: format!("t{id}"), subject: subject(name), until };
-        Entry { seq: i64::try_from(id).unwrap() + 1, at: NOW, revocation }
+        Entry { seq: i64::try_from(id).unwrap() + 1, raw: Raw::default(), at: NOW, revocation }
     }
 
     /// Whether everything is revoked of a login of this subject that began when so much was recorded.
@@ -373,7 +437,8 @@ mod tests {
     #[test]
     fn an_older_point_never_lowers_a_newer() {
         let mirror = mirror(10, 5);
-        let note = |seq, revocation| mirror.note(&Entry { seq, at: NOW, revocation });
+        let note =
+            |seq, revocation| mirror.note(&Entry { seq, raw: Raw::default(), at: NOW, revocation });
         for seq in [7, 3] {
             note(seq, Revocation::Subject { subject: subject("alice") });
         }
@@ -390,7 +455,8 @@ mod tests {
     fn what_ends_a_client_ends_what_was_issued_through_it() {
         let mirror = mirror(10, 5);
         let subject = subject("client:web");
-        mirror.note(&Entry { seq: 4, at: NOW, revocation: Revocation::Subject { subject } });
+        let revocation = Revocation::Subject { subject };
+        mirror.note(&Entry { seq: 4, raw: Raw::default(), at: NOW, revocation });
         assert!(ends(&mirror, "alice", 3) && ends(&mirror, "client:web", 3));
         assert!(!ends(&mirror, "alice", 4));
     }

@@ -15,16 +15,21 @@
 //! | a login fails | within half a second, after the answer | wall time of the node that answers | its throttle, at its next round (half a second) |
 //! | the store cannot be reached | nothing changes | monotonic time since the last poll that ended well | judges for itself |
 
+mod connections;
+mod engine;
+mod epoch;
 mod error;
 mod failures;
 mod families;
 mod feed;
+mod file;
 mod held;
 mod mirror;
 mod offset;
 mod order;
 mod owner;
 mod prepare;
+mod probe;
 mod refresh_token;
 mod revocations;
 mod schema;
@@ -40,22 +45,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
+use crate::supervise::keep_up_thread;
 use crate::throttle::Throttle;
 
 pub use error::StoreError;
 pub use families::{Family, NewFamily, Rotated, Rotation};
 pub use held::Held;
 pub use mirror::Mirror;
-pub use refresh_token::{FamilyId, Nonce, RefreshToken, TagKey};
+pub use refresh_token::{FamilyId, Nonce, RefreshToken, StoreKey, TagKey};
 pub use revocations::Revocation;
 use sharing::Exchange;
-pub use store::{Place, Store};
-pub use users::{StoredUser, UserChange};
+pub use store::{Place, Presented, Store};
+pub use users::{StoredRow, StoredUser, UserChange};
 
 /// What the state is kept with.
 #[derive(Clone)]
@@ -79,7 +85,8 @@ impl fmt::Debug for StateSettings {
     }
 }
 
-/// The store, its mirror, and the tasks that keep fresh what this node knows. They end when this is dropped.
+/// The store, its mirror, and the tasks that keep fresh what this node knows. They have threads of their own, so that nothing
+/// that is going on in front keeps them from theirs, and end when this is dropped.
 #[derive(Debug)]
 pub struct State {
     store: Store,
@@ -88,36 +95,62 @@ pub struct State {
     filled: watch::Receiver<bool>,
     /// Whether the counts of failed logins were read once, where they are shared.
     merged: Option<watch::Receiver<bool>>,
-    tasks: JoinSet<()>,
+    /// `None` while it is being dropped.
+    runtime: Option<Runtime>,
+    /// The feed ends when this is dropped.
+    _feed: watch::Sender<()>,
 }
+
+/// How many threads the tasks share.
+const THREADS: usize = 2;
 
 impl State {
     /// Opens the state at a place and begins to fill the mirror. Nothing is connected to yet: a store that cannot be reached
     /// now is tried again and again, and until the mirror was filled once, nothing that needs it is answered.
     ///
-    /// Must be called within a tokio runtime.
-    ///
     /// # Errors
-    /// [`StoreError`] when the place itself is unusable.
+    /// [`StoreError`] when the place itself is unusable, or no thread can be started.
     pub fn open(place: &Place, settings: StateSettings) -> Result<Self, StoreError> {
         let StateSettings { clock, max_staleness, users, issuer, observer } = settings;
         let mirror = Arc::new(Mirror::new(Arc::clone(&clock), max_staleness, users));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("state")
+            .enable_all()
+            .build()?;
+        let within = runtime.enter();
         let store = Store::open(place, Arc::clone(&clock), Arc::clone(&mirror), observer)?;
         let store = store.owned_by(&issuer);
-        let mut tasks = JoinSet::new();
         let (fills, filled) = watch::channel(false);
-        tasks.spawn(feed::follow(store.clone(), Arc::clone(&mirror), Arc::clone(&clock), fills));
-        Ok(Self { store, mirror, clock, filled, merged: None, tasks })
+        let (stop, stopped) = watch::channel(());
+        let (own, seen, time) = (store.clone(), Arc::clone(&mirror), Arc::clone(&clock));
+        // The feed has a thread to itself: what this node knows must not wait for what it writes either.
+        let alone = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("state-feed".to_owned()).spawn(move || {
+            keep_up_thread("feed", || {
+                let (own, seen, time) = (own.clone(), Arc::clone(&seen), Arc::clone(&time));
+                let (fills, mut stopped) = (fills.clone(), stopped.clone());
+                alone.block_on(async move {
+                    tokio::select! {
+                        () = feed::follow(own, seen, time, fills) => {}
+                        _ = stopped.changed() => {}
+                    }
+                });
+            });
+        })?;
+        runtime.spawn(probe::probe(store.clone(), Arc::clone(&mirror)));
+        drop(within);
+        Ok(Self { store, mirror, clock, filled, merged: None, runtime: Some(runtime), _feed: stop })
     }
 
     /// Begins to share what this throttle counts with the other nodes, and to bring it what they count. Its limits must be
     /// those of the configuration already: what is brought is judged by them.
-    ///
-    /// Must be called within a tokio runtime.
     pub fn share(&mut self, throttle: Arc<Throttle>) {
         let (merges, merged) = watch::channel(false);
         let exchange = Exchange::new(self.store.clone(), throttle, Arc::clone(&self.clock));
-        self.tasks.spawn(sharing::share(exchange, self.filled.clone(), merges));
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(sharing::share(exchange, self.filled.clone(), merges));
+        }
         self.merged = Some(merged);
     }
 
@@ -146,5 +179,14 @@ impl State {
     #[must_use]
     pub const fn mirror(&self) -> &Arc<Mirror> {
         &self.mirror
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // Waiting for threads is forbidden where other tasks run, and there is nothing to wait for.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }

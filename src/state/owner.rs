@@ -2,9 +2,8 @@
 //! comes writes its issuer down, and any other is refused.
 
 use sqlx::AnyConnection;
-use tokio::time::timeout;
 
-use super::writer::PATIENCE;
+use super::connections::in_time;
 use super::{Store, StoreError};
 
 const FIND: &str = "SELECT value FROM settings WHERE name = 'issuer'";
@@ -15,15 +14,17 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn adopt(&self, issuer: &str) -> Result<Option<String>, StoreError> {
+        let mut lent = self.feed().lend().await?;
+        let connection = lent.connection();
         let adopt = async {
-            let mut connection = self.connection().await?;
             let before = sqlx::query_scalar(FIND).fetch_optional(&mut *connection).await?;
             let put = "INSERT INTO settings (name, value) VALUES ('issuer', $1) \
                        ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-            sqlx::query(put).bind(issuer).execute(&mut *connection).await?;
+            sqlx::query(put).bind(issuer).execute(connection).await?;
             Ok(before)
         };
-        timeout(PATIENCE, adopt).await.unwrap_or(Err(StoreError::Late(PATIENCE)))
+        let done = in_time(adopt).await;
+        lent.settle(done)
     }
 }
 

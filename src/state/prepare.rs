@@ -1,43 +1,46 @@
 //! Brings the tables to this version, once for all nodes that start at the same time, and asks for no right to do so where
 //! nothing is to be done.
 
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, Connection as _};
+use sqlx::{AnyConnection, Connection as _};
 use tokio::time::timeout;
 
-use super::store::Engine;
-use super::writer::PATIENCE;
+use super::connections::PATIENCE;
+use super::engine::Engine;
 use super::{Store, StoreError, owner, schema};
 
 /// Held while tables are made. Any number that nobody else takes.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(8111739203847102)";
 
 impl Store {
-    /// Makes the tables that are missing. Whoever comes second waits and finds them.
+    /// Makes the tables that are missing, and reads the key that tells our refresh tokens from invented ones. Whoever comes
+    /// second waits and finds them.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be reached or made, or belongs to another issuer.
     pub async fn prepare(&self) -> Result<(), StoreError> {
-        let prepare = async {
-            let mut connection = self.connection().await?;
-            // What is not ended in time must not go on in somebody else's hands.
-            connection.close_on_drop();
-            prepare(&mut connection, self.engine()).await?;
-            match self.issuer() {
-                Some(issuer) => owner::claim(&mut connection, issuer).await,
-                None => Ok(()),
-            }
-        };
-        match timeout(4 * PATIENCE, prepare).await {
-            Ok(done) => done,
-            Err(_) => Err(StoreError::Late(4 * PATIENCE)),
+        if self.engine() == Engine::Postgres {
+            self.is_not_pooled().await?;
         }
+        let mut lent = self.feed().lend().await?;
+        let connection = lent.connection();
+        let engine = self.engine();
+        let making = async {
+            prepare(&mut *connection, engine).await?;
+            if let Some(issuer) = self.issuer() {
+                owner::claim(&mut *connection, issuer).await?;
+            }
+            schema::key(connection).await
+        };
+        let made = timeout(4 * PATIENCE, making).await;
+        let key = lent.settle(made.unwrap_or(Err(StoreError::Late(4 * PATIENCE))))?;
+        self.take_key(key);
+        Ok(())
     }
 }
 
-async fn prepare(connection: &mut PoolConnection<Any>, engine: Engine) -> Result<(), StoreError> {
+async fn prepare(connection: &mut AnyConnection, engine: Engine) -> Result<(), StoreError> {
     let migrator = schema::migrator(engine);
-    if is_prepared(connection, engine).await? {
+    if is_prepared(&mut *connection, engine).await? {
         return Ok(());
     }
     let mut transaction = connection.begin_with(engine.begin()).await?;
@@ -49,7 +52,7 @@ async fn prepare(connection: &mut PoolConnection<Any>, engine: Engine) -> Result
             return Err(error.into());
         }
         // Not everything that speaks PostgreSQL has such locks. Whoever comes second fails then, and tries again.
-        return Ok(migrator.run_direct(None, &mut **connection, false).await?);
+        return Ok(migrator.run_direct(None, &mut *connection, false).await?);
     }
     // As `run`, which cannot be awaited in a task here.
     migrator.run_direct(None, &mut *transaction, false).await?;

@@ -5,6 +5,9 @@
 //!
 //! The tag lets one row stand for a whole family: a genuine token that is neither the family's current one nor the one before
 //! it has been spent, without any list of spent ones. A text that was cut or changed has no right tag, and so is no reuse.
+//!
+//! A family's tag key is derived from the store's key and the family's id, so that a tag can be checked before the database is
+//! asked. Families of before that was so have a random one, which their row holds as well.
 
 use std::fmt;
 use std::sync::Arc;
@@ -54,6 +57,36 @@ impl fmt::Display for FamilyId {
     }
 }
 
+/// What the tag keys of families are derived from; stands in the store once, and in the memory of every node. It tells tokens
+/// that we made from invented ones without asking the database.
+#[derive(Clone)]
+pub struct StoreKey(Zeroizing<[u8; 32]>);
+
+impl StoreKey {
+    /// A new one.
+    ///
+    /// # Errors
+    /// [`RandomError`] when there is no randomness.
+    pub(super) fn new(random: &dyn Random) -> Result<Self, RandomError> {
+        random::bytes(random).map(|bytes| Self(Zeroizing::new(bytes)))
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).ok()?);
+        <[u8; 32]>::try_from(bytes.as_slice()).ok().map(|bytes| Self(Zeroizing::new(bytes)))
+    }
+
+    pub(super) fn to_text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(*self.0)
+    }
+}
+
+impl fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreKey([secret])")
+    }
+}
+
 /// What a family's tags are made with; stands in its row. Who reads the store can make tags, and so can get a family revoked,
 /// but no token that is honoured.
 #[derive(Clone)]
@@ -66,6 +99,14 @@ impl TagKey {
     /// [`RandomError`] when there is no randomness.
     pub fn new(random: &dyn Random) -> Result<Self, RandomError> {
         random::bytes(random).map(Self)
+    }
+
+    /// The one of a family that began while this was the store's key.
+    pub(super) fn derived(key: &StoreKey, family: &FamilyId) -> Self {
+        let derived = hmac(&*key.0, &[b"tag key ", family.0.as_bytes()]);
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(derived.iter()).for_each(|(byte, from)| *byte = *from);
+        Self(bytes)
     }
 
     pub(super) fn parse(text: &str) -> Option<Self> {
@@ -152,6 +193,12 @@ impl RefreshToken {
             head.split_at_checked(FAMILY_BYTES)
                 .is_some_and(|(family, secret)| bool::from(key.tag(family, secret).ct_eq(tag)))
         })
+    }
+
+    /// Whether we made it for a family that began while this was the store's key. In constant time.
+    #[must_use]
+    pub(super) fn is_of(&self, key: &StoreKey) -> bool {
+        self.is_genuine(&TagKey::derived(key, &self.family))
     }
 
     /// The one that takes its place: whoever has this token and its nonce can make it, and nobody else. The same two give the
@@ -251,6 +298,21 @@ mod tests {
             let genuine = RefreshToken::parse(&changed).is_some_and(|t| t.is_genuine(&key));
             assert!(!genuine, "{at}");
         }
+    }
+
+    // Part 4, item 18.
+    #[test]
+    fn a_token_of_ours_is_known_by_the_key_of_the_store_alone() {
+        let [ours, another] = [(); 2].map(|()| StoreKey::new(&OsRandom).unwrap());
+        let id = FamilyId::new(&OsRandom).unwrap();
+        let key = TagKey::derived(&StoreKey::parse(&ours.to_text()).unwrap(), &id);
+        let token = RefreshToken::first(&id, &key, &OsRandom).unwrap();
+        let next = token.successor(&Nonce::new(&OsRandom).unwrap(), &key).unwrap();
+        assert!(token.is_of(&ours) && next.is_of(&ours));
+        assert!(!token.is_of(&another));
+        let (older, _) = first();
+        assert!(!older.is_of(&ours), "its family has a key of its own");
+        assert_eq!(format!("{ours:?}"), "StoreKey([secret])");
     }
 
     #[test]

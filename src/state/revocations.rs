@@ -4,6 +4,7 @@
 //! commit, so numbers are committed in their order: who has seen number 7 can never be surprised by a number 6. It is plain
 //! SQL, and a rollback takes its number back.
 
+use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
@@ -68,7 +69,52 @@ pub(super) struct Entry {
     pub(super) seq: i64,
     /// When it was made, by the store's clock.
     pub(super) at: Timestamp,
+    pub(super) raw: Raw,
     pub(super) revocation: Revocation,
+}
+
+/// A row as it stands, but for its number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Raw {
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) subject: String,
+    pub(super) at: i64,
+    pub(super) until: i64,
+}
+
+impl Raw {
+    /// What it revokes. A row that cannot be read (a later version wrote it) is never passed over: all of its subject is
+    /// revoked, or everything where it names none.
+    fn read(&self) -> Revocation {
+        let (at, until) = (from_sql(self.at), from_sql(self.until));
+        let subject = Subject::parse(&self.subject).ok();
+        let known = subject.clone().and_then(|subject| match self.kind.as_str() {
+            "token" => Some(Revocation::Token { id: self.name.clone(), subject, until }),
+            "family" => {
+                Some(Revocation::Family { id: FamilyId::of_row(&self.name), subject, until })
+            }
+            "subject" => Some(Revocation::Subject { subject }),
+            "user" => Some(Revocation::User { name: subject }),
+            _ => None,
+        });
+        let all = match self.name.as_str() {
+            NOW => Revocation::All,
+            _ => Revocation::AllUntil { at },
+        };
+        let all = Some(all).filter(|_| self.kind == "all");
+        known.or(all).unwrap_or_else(|| {
+            static TOLD: Once = Once::new();
+            let kind = self.kind.escape_default();
+            TOLD.call_once(|| {
+                tracing::error!(
+                    %kind,
+                    "a revocation that this version does not know: all of its subject is revoked"
+                );
+            });
+            subject.map_or(Revocation::All, |subject| Revocation::Subject { subject })
+        })
+    }
 }
 
 /// Writes a revocation with the next number, at this time of the store.
@@ -97,16 +143,23 @@ pub(super) async fn record(
     };
     let insert = "INSERT INTO revocations (seq, kind, name, subject, at, until) \
                   VALUES ($1, $2, $3, $4, $5, $6)";
+    let raw = Raw {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        subject: subject.to_owned(),
+        at: to_sql(at),
+        until: to_sql(until),
+    };
     sqlx::query(insert)
         .bind(seq)
         .bind(kind)
         .bind(name)
         .bind(subject)
-        .bind(to_sql(at))
-        .bind(to_sql(until))
+        .bind(raw.at)
+        .bind(raw.until)
         .execute(connection)
         .await?;
-    Ok(Entry { seq, at, revocation: revocation.clone() })
+    Ok(Entry { seq, raw, at, revocation: revocation.clone() })
 }
 
 /// The number of the last revocation, and the store's time with its fraction.
@@ -120,8 +173,7 @@ pub(super) async fn last(
     Ok((row.try_get(0)?, clock.of_column(row.try_get(1)?)))
 }
 
-/// So many revocations after a number, in their order. A row that cannot be read (written by a later version) is an error,
-/// never skipped: what it revokes would go on.
+/// So many revocations after a number, in their order.
 pub(super) async fn after(
     connection: &mut AnyConnection,
     seq: i64,
@@ -132,24 +184,15 @@ pub(super) async fn after(
     let rows = sqlx::query(select).bind(seq).bind(limit).fetch_all(connection).await?;
     rows.iter()
         .map(|row| {
-            let kind: String = row.try_get(1)?;
-            let name: String = row.try_get(2)?;
-            let subject: String = row.try_get(3)?;
-            let (at, until) = (from_sql(row.try_get(4)?), from_sql(row.try_get(5)?));
-            let subject = || Subject::parse(&subject).map_err(|e| sqlx::Error::Decode(e.into()));
-            let revocation = match kind.as_str() {
-                "token" => Revocation::Token { id: name, subject: subject()?, until },
-                "family" => {
-                    let id = FamilyId::of_row(&name);
-                    Revocation::Family { id, subject: subject()?, until }
-                }
-                "subject" => Revocation::Subject { subject: subject()? },
-                "all" if name == NOW => Revocation::All,
-                "all" => Revocation::AllUntil { at },
-                "user" => Revocation::User { name: subject()? },
-                _ => return Err(sqlx::Error::Decode("an unknown kind of revocation".into())),
+            let raw = Raw {
+                kind: row.try_get(1)?,
+                name: row.try_get(2)?,
+                subject: row.try_get(3)?,
+                at: row.try_get(4)?,
+                until: row.try_get(5)?,
             };
-            Ok(Entry { seq: row.try_get(0)?, at, revocation })
+            let (at, revocation) = (from_sql(raw.at), raw.read());
+            Ok(Entry { seq: row.try_get(0)?, at, revocation, raw })
         })
         .collect()
 }

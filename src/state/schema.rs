@@ -3,10 +3,13 @@
 //! Times are seconds since the epoch; digests, nonces and ids are base64url. A migration is never changed once it was
 //! released: the next one comes after it. `prepare` runs them, for one node at a time.
 
-use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AnyConnection, SqlSafeStr as _};
 
-use super::store::Engine;
+use super::{StoreError, StoreKey};
+use crate::random::OsRandom;
+
+use super::engine::Engine;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS feed (
@@ -97,6 +100,7 @@ const fn order(engine: Engine) -> &'static str {
         }
     }
 }
+
 /// What brings an empty or older store to this version.
 pub(super) fn migrator(engine: Engine) -> Migrator {
     let simple = MigrationType::Simple;
@@ -110,4 +114,19 @@ pub(super) fn migrator(engine: Engine) -> Migrator {
     // A newer version may have been here, during an upgrade: tables are only ever added to.
     migrator.set_ignore_missing(true);
     migrator
+}
+
+/// The store's key, which whoever comes first draws.
+pub(super) async fn key(connection: &mut AnyConnection) -> Result<StoreKey, StoreError> {
+    let select = "SELECT value FROM settings WHERE name = 'refresh_tokens'";
+    let mut found: Option<String> =
+        sqlx::query_scalar(select).fetch_optional(&mut *connection).await?;
+    if found.is_none() {
+        let key = StoreKey::new(&OsRandom).map_err(|_| StoreError::Random)?;
+        let insert = "INSERT INTO settings (name, value) VALUES ('refresh_tokens', $1) \
+                      ON CONFLICT DO NOTHING";
+        sqlx::query(insert).bind(key.to_text()).execute(&mut *connection).await?;
+        found = sqlx::query_scalar(select).fetch_optional(&mut *connection).await?;
+    }
+    found.as_deref().and_then(StoreKey::parse).ok_or(StoreError::Corrupt("key"))
 }

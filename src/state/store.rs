@@ -1,27 +1,29 @@
 //! The durable side: where it is, how it is opened, what can be read from it and written to it.
 //!
 //! Reads go to the database as it is now; writes go through the writers and return once they are durable. SQLite runs in WAL
-//! mode with `synchronous=FULL`, so a commit is fsynced; PostgreSQL is asked for `synchronous_commit`.
+//! mode with `synchronous=FULL`, so a commit is fsynced; PostgreSQL is asked for `synchronous_commit`. Who uses which
+//! connection is in `connections`.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use sqlx::any::AnyPoolOptions;
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Executor as _};
-use tokio::time::timeout;
+use parking_lot::RwLock;
+use sqlx::{AnyConnection, Executor as _, Row as _};
 
+use super::connections::{Connector, Lane, Lanes, in_time};
+use super::engine::Engine;
 use super::families::{self, Family, NewFamily, Rotated, Rotation};
 use super::mirror::Mirror;
 use super::revocations::{self, Revocation};
 use super::time::{StoreTime, seconds};
-use super::users::{self, StoredUser, UserChange};
-use super::writer::{PATIENCE, Write, Writers, Written};
-use super::{FamilyId, StoreError};
+use super::users::{self, StoredRow, StoredUser, UserChange};
+use super::writer::{Write, Writers, Written};
+use super::{FamilyId, RefreshToken, StoreError, StoreKey, TagKey, file};
 use crate::clock::Clock;
 use crate::oauth::subject::Subject;
+use crate::random::{OsRandom, RandomError};
 use crate::secret::Secret;
 use crate::token::Began;
 
@@ -34,66 +36,38 @@ pub enum Place {
     Postgres(Secret),
 }
 
-/// What speaks to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Engine {
-    Sqlite,
-    Postgres,
-}
-
-impl Engine {
-    /// How a transaction that writes begins. SQLite takes its one write lock at once: a transaction that begins with reading
-    /// could not be let through to writing later.
-    pub(super) const fn begin(self) -> &'static str {
-        match self {
-            Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres => "BEGIN",
-        }
-    }
-
-    /// How many writers there are: SQLite knows one at a time, elsewhere the way to the database is the longest part.
-    pub(super) const fn writers(self) -> usize {
-        match self {
-            Self::Sqlite => 1,
-            Self::Postgres => 4,
-        }
-    }
-
-    /// What every connection is told. The second list is only asked for: not everything that speaks PostgreSQL knows it.
-    const fn settings(self) -> (&'static [&'static str], &'static [&'static str]) {
-        match self {
-            Self::Sqlite => (
-                &[
-                    "PRAGMA busy_timeout = 2500",
-                    "PRAGMA journal_mode = WAL",
-                    "PRAGMA synchronous = FULL",
-                    // Whoever commits meanwhile waits for a checkpoint: four short ones instead of a long one.
-                    "PRAGMA wal_autocheckpoint = 250",
-                    "PRAGMA foreign_keys = ON",
-                ],
-                &[],
-            ),
-            Self::Postgres => (
-                &[],
-                &[
-                    "SET synchronous_commit = on",
-                    // A node that hangs inside a transaction must not hold up the others' revocations.
-                    "SET idle_in_transaction_session_timeout = '5s'",
-                    "SET lock_timeout = '2500ms'",
-                ],
-            ),
-        }
-    }
-}
-
 /// The store. Cloning it copies references.
 #[derive(Clone)]
 pub struct Store {
-    pool: AnyPool,
+    lanes: Arc<Lanes>,
     writers: Writers,
     time: StoreTime,
     /// Whose it must be; asked when the tables are prepared.
     issuer: Option<Arc<str>>,
+    /// What the keys of new families come from; `None` before the store was reached.
+    key: Arc<RwLock<Option<StoreKey>>>,
+}
+
+/// What a text that may be a refresh token is.
+#[derive(Debug, Clone)]
+pub enum Presented {
+    /// A token that we made, for this family, which may be revoked or over.
+    Ours(Box<Family>),
+    /// A token that we made, for a family that has ended long ago.
+    Forgotten,
+    /// We never made it.
+    Invented,
+}
+
+impl Presented {
+    /// The family, if there is one.
+    #[must_use]
+    pub fn family(self) -> Option<Family> {
+        match self {
+            Self::Ours(family) => Some(*family),
+            Self::Forgotten | Self::Invented => None,
+        }
+    }
 }
 
 impl fmt::Debug for Store {
@@ -117,43 +91,72 @@ impl Store {
         mirror: Arc<Mirror>,
         observer: Option<Arc<dyn Fn(usize) + Send + Sync>>,
     ) -> Result<Self, StoreError> {
-        sqlx::any::install_default_drivers();
-        let (engine, url) = match place {
-            Place::Sqlite(path) => (Engine::Sqlite, sqlite_url(&create(path)?)),
+        let (engine, url, file) = match place {
+            Place::Sqlite(path) => {
+                let file = file::create(path)?;
+                (Engine::Sqlite, file::url(&file), Some(file))
+            }
             Place::Postgres(url) => {
                 let url = std::str::from_utf8(url.expose()).map_err(|_| StoreError::Driver)?;
                 if cfg!(not(feature = "proxy")) || !url.starts_with("postgres") {
                     return Err(StoreError::Driver);
                 }
-                (Engine::Postgres, url.to_owned())
+                (Engine::Postgres, url.to_owned(), None)
             }
         };
-        let pool = AnyPoolOptions::new()
-            .max_connections(match engine {
-                Engine::Sqlite => 4,
-                Engine::Postgres => 10,
-            })
-            .acquire_timeout(PATIENCE)
-            .max_lifetime(Duration::from_secs(1800))
-            .after_connect(move |connection, _| Box::pin(tell(connection, engine)))
-            .connect_lazy(&url)?;
+        let connector = Arc::new(Connector::new(engine, &url, file, Arc::clone(&clock))?);
         let time = StoreTime::new(engine, Arc::clone(&clock));
-        let writers = Writers::start(&pool, engine, clock, &mirror, observer);
-        Ok(Self { pool, writers, time, issuer: None })
+        let writers = Writers::start(&connector, clock, &mirror, observer);
+        Ok(Self {
+            lanes: Arc::new(Lanes::new(&connector)),
+            writers,
+            time,
+            issuer: None,
+            key: Arc::default(),
+        })
     }
 
     /// What a login that begins now notes. It must be asked before anything that the login depends on.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]; [`StoreError::Busy`] at once where too many ask.
     pub async fn began(&self) -> Result<Began, StoreError> {
-        let (number, at) = self.last().await?;
+        let time = &self.time;
+        let last = async |connection: &mut _| revocations::last(connection, time).await;
+        let (number, at) = self.lanes.logins.run(last).await?;
         Ok(Began { number: Some(number), at: seconds(at) })
     }
 
-    /// The number of the last revocation, and the time.
-    pub(super) async fn last(&self) -> Result<(i64, SystemTime), StoreError> {
-        self.read(async |connection| revocations::last(connection, &self.time).await).await
+    /// Takes the key that tells our refresh tokens from invented ones.
+    pub(super) fn take_key(&self, key: StoreKey) {
+        *self.key.write() = Some(key);
+    }
+
+    pub(super) const fn time(&self) -> &StoreTime {
+        &self.time
+    }
+
+    /// Whether two connections are two sessions. What prepares statements needs a session of its own.
+    pub(super) async fn is_not_pooled(&self) -> Result<(), StoreError> {
+        let (mut one, mut other) = (self.lanes.feed.lend().await?, self.lanes.node.lend().await?);
+        let first = in_time(session(one.connection())).await;
+        let second = in_time(session(other.connection())).await;
+        match (one.settle(first)?, other.settle(second)?) {
+            (first, second) if first == second => Err(StoreError::Pooled),
+            _ => Ok(()),
+        }
+    }
+
+    /// The tag key of a family that begins.
+    ///
+    /// # Errors
+    /// [`RandomError`] when there is no randomness.
+    pub fn tag_key(&self, id: &FamilyId) -> Result<TagKey, RandomError> {
+        match &*self.key.read() {
+            Some(key) => Ok(TagKey::derived(key, id)),
+            // Such a token is as good, but is looked up among those that anybody may invent.
+            None => TagKey::new(&OsRandom),
+        }
     }
 
     /// Begins a family of refresh tokens. `false` when everything of its user was revoked since the login began.
@@ -164,12 +167,28 @@ impl Store {
         self.changed(Write::Begin(NewFamily { family })).await
     }
 
-    /// The family of this id.
+    /// What this text is. Nearly every invented one is told without asking the database: families that began since this
+    /// version was there have tag keys that come from the store's own.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn family(&self, id: &FamilyId) -> Result<Option<Family>, StoreError> {
-        self.read(async |connection| families::find(connection, id, &self.time).await).await
+    /// [`StoreError`]; [`StoreError::Busy`] at once where too many ask.
+    pub async fn present(&self, token: &RefreshToken) -> Result<Presented, StoreError> {
+        let proven = self.is_proven(token);
+        let lane = if proven { &self.lanes.proven } else { &self.lanes.unproven };
+        let id = token.family();
+        let family =
+            lane.run(async |connection| families::find(connection, id, &self.time).await).await?;
+        Ok(match family {
+            Some(family) if token.is_genuine(&family.tag_key) => Presented::Ours(Box::new(family)),
+            None if proven => Presented::Forgotten,
+            Some(_) | None => Presented::Invented,
+        })
+    }
+
+    /// Whether the store's key alone shows that we made this token.
+    #[must_use]
+    pub fn is_proven(&self, token: &RefreshToken) -> bool {
+        self.key.read().as_ref().is_some_and(|key| token.is_of(key))
     }
 
     /// Spends a refresh token.
@@ -205,14 +224,22 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn user(&self, name: &str) -> Result<Option<StoredUser>, StoreError> {
-        self.read(async |connection| users::find(connection, name).await).await
+        self.lanes.proven.run(async |connection| users::find(connection, name).await).await
+    }
+
+    /// The user whom somebody says to be. Whoever asks so waits for others that do, and keeps nobody else waiting.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Busy`] at once where too many ask.
+    pub async fn user_who_logs_in(&self, name: &str) -> Result<Option<StoredUser>, StoreError> {
+        self.lanes.logins.run(async |connection| users::find(connection, name).await).await
     }
 
     /// Up to so many users whose names come after one, in their order; after the empty name, the first.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn users_after(&self, name: &str, limit: u16) -> Result<Vec<StoredUser>, StoreError> {
+    pub async fn users_after(&self, name: &str, limit: u16) -> Result<Vec<StoredRow>, StoreError> {
         self.read(async |connection| users::after(connection, name, i64::from(limit)).await).await
     }
 
@@ -229,6 +256,14 @@ impl Store {
         self.changed(Write::User { name: name.clone(), change }).await
     }
 
+    /// Removes the row of a user of whatever name, one that nobody can have. `false` when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn remove_row(&self, name: &str) -> Result<bool, StoreError> {
+        self.changed(Write::RemoveRow(name.to_owned())).await
+    }
+
     /// Deletes up to so many rows of each kind whose time is over, and says how many of the kind that had the most.
     ///
     /// # Errors
@@ -243,11 +278,6 @@ impl Store {
     /// Writes something.
     pub(super) async fn write(&self, write: Write) -> Result<Written, StoreError> {
         self.writers.write(write).await
-    }
-
-    /// A connection of its own.
-    pub(super) async fn connection(&self) -> Result<PoolConnection<Any>, sqlx::Error> {
-        self.pool.acquire().await
     }
 
     /// The same store, which must belong to this issuer or to nobody yet: [`Store::prepare`] fails for another's.
@@ -272,74 +302,22 @@ impl Store {
         }
     }
 
-    /// Reads something, in time or not at all.
+    /// Reads something for this node or a command, in time or not at all.
     pub(super) async fn read<T>(
         &self,
         read: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
-        let reading = async {
-            let mut connection = self.pool.acquire().await?;
-            read(&mut connection).await
-        };
-        match timeout(PATIENCE, reading).await {
-            Ok(read) => Ok(read?),
-            Err(_) => Err(StoreError::Late(PATIENCE)),
-        }
+        self.lanes.node.run(read).await
+    }
+
+    /// The connection of the feed.
+    pub(super) fn feed(&self) -> &Lane {
+        &self.lanes.feed
     }
 }
 
-async fn tell(connection: &mut AnyConnection, engine: Engine) -> Result<(), sqlx::Error> {
-    let (wanted, wished) = engine.settings();
-    for setting in wanted {
-        connection.execute(AssertSqlSafe(*setting)).await?;
-    }
-    for setting in wished {
-        if let Err(error) = connection.execute(AssertSqlSafe(*setting)).await {
-            tracing::debug!(%error, setting, "the database does not know this setting");
-        }
-    }
-    Ok(())
-}
-
-fn sqlite_url(path: &Path) -> String {
-    let mut url = "sqlite://".to_owned();
-    for byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                url.push(char::from(*byte));
-            }
-            other => url.push_str(&format!("%{other:02X}")),
-        }
-    }
-    url
-}
-
-/// Makes the file and its directory, for their owner only: it holds password hashes. Returns where it really is: in a URL
-/// `..` is taken out by its text, which may lead elsewhere than the file system does.
-fn create(file: &Path) -> Result<PathBuf, std::io::Error> {
-    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-    if file.exists() {
-        let mode = file.metadata()?.mode() & 0o7777;
-        if mode & 0o007 != 0 {
-            let file = file.display();
-            let message = format!("{file} is open to every user (mode {mode:04o}); chmod o= on it");
-            return Err(std::io::Error::other(message));
-        }
-        return file.canonicalize();
-    }
-    let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let created = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(file)?;
-    // Made by root on the command line, it would be out of the service's reach.
-    let (own, above) = (created.metadata()?, directory.metadata()?);
-    if own.uid() != above.uid() {
-        std::os::unix::fs::fchown(&created, Some(above.uid()), Some(above.gid()))?;
-    }
-    file.canonicalize()
+/// The number of the server's process for this session.
+async fn session(connection: &mut AnyConnection) -> Result<i32, sqlx::Error> {
+    let rows = connection.fetch_all("SELECT pg_backend_pid()").await?;
+    rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
 }

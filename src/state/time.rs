@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::{AnyConnection, AssertSqlSafe};
 
-use super::store::Engine;
+use super::engine::Engine;
 use crate::clock::{Clock, Timestamp};
 
 /// Reads the store's clock.

@@ -12,6 +12,7 @@ use super::revocations::{self, Revocation};
 use crate::clock::Timestamp;
 use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
+use crate::users::PasswordHash;
 
 /// One user's row.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,6 +28,17 @@ pub struct StoredUser {
     /// Another with every new password, and with every time the user is disabled or enabled: the tokens of before are over.
     /// It is a number of the feed, so a mirror that has read so far knows this version ([`super::Mirror::reached`]).
     pub version: i64,
+    /// What of the row cannot be read; the user is disabled then.
+    pub unreadable: Option<&'static str>,
+}
+
+/// A row of whatever name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRow {
+    /// The name as it stands.
+    pub name: String,
+    /// The user; `None` for a name that nobody can have.
+    pub user: Option<StoredUser>,
 }
 
 impl StoredUser {
@@ -94,9 +106,10 @@ pub(super) async fn change(
     change: &UserChange,
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
-    if find(&mut *connection, name.as_str()).await?.is_some()
-        == matches!(change, UserChange::Add { .. })
-    {
+    let there = "SELECT COUNT(*) FROM users WHERE name = $1";
+    let there: i64 =
+        sqlx::query_scalar(there).bind(name.as_str()).fetch_one(&mut *connection).await?;
+    if (there > 0) == matches!(change, UserChange::Add { .. }) {
         return Ok(false);
     }
     // Every change draws a number, for the mirrors (an upgrade too: they count what logins cost). It is the version where one
@@ -150,7 +163,7 @@ pub(super) async fn find(
 ) -> Result<Option<StoredUser>, sqlx::Error> {
     let select = "SELECT name, password, scope, disabled, version FROM users WHERE name = $1";
     let row = sqlx::query(select).bind(name).fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
+    Ok(row.as_ref().map(read).transpose()?.and_then(|row| row.user))
 }
 
 /// Up to so many users whose names come after one, in their order.
@@ -158,21 +171,46 @@ pub(super) async fn after(
     connection: &mut AnyConnection,
     name: &str,
     limit: i64,
-) -> Result<Vec<StoredUser>, sqlx::Error> {
+) -> Result<Vec<StoredRow>, sqlx::Error> {
     let select = "SELECT name, password, scope, disabled, version FROM users \
                   WHERE name > $1 ORDER BY name LIMIT $2";
     let rows = sqlx::query(select).bind(name).bind(limit).fetch_all(connection).await?;
     rows.iter().map(read).collect()
 }
 
-fn read(row: &AnyRow) -> Result<StoredUser, sqlx::Error> {
-    let corrupt = |what: &'static str| sqlx::Error::Decode(what.into());
-    let (name, scope): (String, String) = (row.try_get(0)?, row.try_get(2)?);
-    Ok(StoredUser {
-        name: Subject::user(&name).map_err(|_| corrupt("user name"))?,
-        password: row.try_get(1)?,
-        scope: Scope::parse(&scope).map_err(|_| corrupt("scope"))?,
-        disabled: row.try_get::<i64, _>(3)? != 0,
-        version: row.try_get(4)?,
-    })
+/// Deletes a row of whatever name.
+pub(super) async fn remove_row(
+    connection: &mut AnyConnection,
+    name: &str,
+) -> Result<bool, sqlx::Error> {
+    let delete = sqlx::query("DELETE FROM users WHERE name = $1").bind(name);
+    Ok(delete.execute(connection).await?.rows_affected() > 0)
+}
+
+/// Reads a row. One that somebody else wrote, and that cannot be read, is of a user who is disabled: it must not keep this
+/// node from knowing all others.
+fn read(row: &AnyRow) -> Result<StoredRow, sqlx::Error> {
+    let name: String = row.try_get(0)?;
+    let Ok(subject) = Subject::user(&name) else { return Ok(StoredRow { name, user: None }) };
+    let text = |column: usize| row.try_get::<String, _>(column).ok();
+    let number = |column: usize| row.try_get::<i64, _>(column).ok();
+    let (password, disabled, version) = (text(1), number(3), number(4));
+    let scope = text(2).and_then(|scope| Scope::parse(&scope).ok());
+    let hash = password.as_ref().filter(|password| PasswordHash::parse(password).is_ok());
+    let unreadable = match (hash, &scope, disabled, version) {
+        (None, ..) => Some("password hash"),
+        (_, None, ..) => Some("scope"),
+        (_, _, None, _) => Some("disabled"),
+        (.., None) => Some("version"),
+        _ => None,
+    };
+    let user = StoredUser {
+        name: subject,
+        password: password.unwrap_or_default(),
+        scope: scope.unwrap_or_default(),
+        disabled: disabled != Some(0) || unreadable.is_some(),
+        version: version.unwrap_or_default(),
+        unreadable,
+    };
+    Ok(StoredRow { name, user: Some(user) })
 }

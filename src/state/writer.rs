@@ -9,17 +9,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::AnyConnection;
-use sqlx::AnyPool;
+use sqlx::{AnyConnection, Connection as _};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::time::timeout;
 
+use super::connections::{Connector, Lane, PATIENCE};
+use super::epoch;
 use super::failures;
 use super::families::{self, NewFamily, Rotated, Rotation};
 use super::mirror::Mirror;
 use super::revocations::{self, Entry, Revocation};
-use super::store::Engine;
 use super::time::StoreTime;
 use super::users::{self, UserChange};
 use super::{FamilyId, StoreError};
@@ -31,25 +30,46 @@ use crate::throttle::row::Change;
 const BATCH: usize = 128;
 /// How many writes may wait.
 const QUEUE: usize = 2048;
-/// How long the store may take for anything.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Something to write.
 #[derive(Debug, Clone)]
 pub(super) enum Write {
     Begin(NewFamily),
     Rotate(Rotation),
-    EndFamily { id: FamilyId, subject: Subject, access: Duration },
+    EndFamily {
+        id: FamilyId,
+        subject: Subject,
+        access: Duration,
+    },
     Revoke(Revocation),
-    User { name: Subject, change: UserChange },
+    User {
+        name: Subject,
+        change: UserChange,
+    },
     Failures(Vec<Change>),
-    Purge { limit: i64 },
+    Purge {
+        limit: i64,
+    },
+    /// A row of a user that no user can have.
+    RemoveRow(String),
+    /// The epoch of a store that has none.
+    Epoch(i64),
+    /// Another epoch, since the store is older than it was (`epoch`).
+    Renew {
+        from: i64,
+        to: i64,
+        least: i64,
+    },
+    /// What the store has lost.
+    Restore(Vec<Revocation>),
+    /// Nothing; but it has to reach the disk.
+    Probe,
 }
 
 impl Write {
     /// Whether no client waits for it. It locks what other nodes lock for as long, and takes longer than the rest.
     const fn can_wait(&self) -> bool {
-        matches!(self, Self::Failures(_) | Self::Purge { .. })
+        matches!(self, Self::Failures(_) | Self::Restore(_) | Self::Purge { .. })
     }
 
     /// Where it stands in its batch: rows are locked in one order by all, and the counter that every revocation needs comes
@@ -60,7 +80,9 @@ impl Write {
             Self::Rotate(rotation) => (1, rotation.family.id.as_str()),
             Self::EndFamily { id, .. } => (2, id.as_str()),
             Self::User { name, .. } => (3, name.as_str()),
+            Self::RemoveRow(name) => (3, name.as_str()),
             Self::Revoke(_) => (4, ""),
+            Self::Epoch(_) | Self::Renew { .. } | Self::Restore(_) | Self::Probe => (4, ""),
             Self::Failures(_) => (5, ""),
             Self::Purge { .. } => (6, ""),
         }
@@ -94,19 +116,17 @@ pub(super) struct Writers {
 impl Writers {
     /// Starts so many writers.
     pub(super) fn start(
-        pool: &AnyPool,
-        engine: Engine,
+        connector: &Arc<Connector>,
         clock: Arc<dyn Clock>,
         mirror: &Arc<Mirror>,
         observer: Option<Arc<dyn Fn(usize) + Send + Sync>>,
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let waiting = Arc::new(Mutex::new(waiting));
-        for _ in 0..engine.writers() {
+        for _ in 0..connector.engine.writers() {
             let writer = Writer {
-                pool: pool.clone(),
-                engine,
-                time: StoreTime::new(engine, Arc::clone(&clock)),
+                lane: Lane::new(connector, 1, 0),
+                time: StoreTime::new(connector.engine, Arc::clone(&clock)),
                 clock: Arc::clone(&clock),
                 mirror: Arc::clone(mirror),
                 observer: observer.clone(),
@@ -129,8 +149,8 @@ impl Writers {
 }
 
 struct Writer {
-    pool: AnyPool,
-    engine: Engine,
+    /// A connection of its own, which is closed after a transaction that did not end well.
+    lane: Lane,
     time: StoreTime,
     clock: Arc<dyn Clock>,
     mirror: Arc<Mirror>,
@@ -200,8 +220,9 @@ impl Writer {
         if writes.is_empty() {
             return Ok(Vec::new());
         }
-        let transaction = async {
-            let mut transaction = self.pool.begin_with(self.engine.begin()).await?;
+        let begin = self.lane.connector().engine.begin();
+        let transact = async |connection: &mut AnyConnection| {
+            let mut transaction = connection.begin_with(begin).await?;
             // Whatever is compared with what another node wrote is told by one clock.
             let now = self.time.now(&mut transaction).await?;
             let (mut written, mut revoked) = (Vec::with_capacity(writes.len()), Vec::new());
@@ -213,8 +234,18 @@ impl Writer {
             transaction.commit().await?;
             Ok::<_, sqlx::Error>((written, revoked))
         };
-        let done = timeout(PATIENCE, transaction).await;
-        let (written, revoked) = done.map_err(|_| StoreError::Late(PATIENCE))??;
+        let (written, revoked) = match self.lane.run(transact).await {
+            Ok(done) => done,
+            Err(error) => {
+                if self.mirror.failed_to_write() {
+                    tracing::error!(%error, "the state store takes no writes");
+                }
+                return Err(error);
+            }
+        };
+        if self.mirror.wrote() {
+            tracing::info!("the state store takes writes again");
+        }
         for entry in &revoked {
             self.mirror.note(entry);
         }
@@ -258,6 +289,26 @@ async fn apply(
         }
         Write::User { name, change } => {
             (Written::Changed(users::change(connection, name, change, now).await?), None)
+        }
+        Write::Epoch(epoch) => {
+            epoch::begin(connection, *epoch).await?;
+            (Written::Done, None)
+        }
+        Write::Renew { from, to, least } => {
+            epoch::renew(connection, *from, *to, *least).await?;
+            (Written::Done, None)
+        }
+        Write::Restore(lost) => {
+            epoch::restore(connection, lost, now).await?;
+            (Written::Done, None)
+        }
+        Write::RemoveRow(name) => {
+            (Written::Changed(users::remove_row(connection, name).await?), None)
+        }
+        Write::Probe => {
+            let update = "UPDATE feed SET seq = seq WHERE name = 'failures'";
+            sqlx::query(update).execute(connection).await?;
+            (Written::Done, None)
         }
         Write::Failures(changes) => {
             failures::add(connection, changes).await?;

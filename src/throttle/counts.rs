@@ -19,6 +19,7 @@ pub(super) struct Counts {
     pub(super) pairs: Table,
     pub(super) networks: Table,
     pub(super) accounts: Table,
+    pub(super) tokens: Table,
     pub(super) known: Table,
     turns: Turns,
 }
@@ -30,6 +31,7 @@ impl Counts {
             pairs: Table::new(places),
             networks: Table::new(places),
             accounts: Table::new(accounts),
+            tokens: Table::new(places),
             known: Table::new(places),
             turns: Turns::new(accounts),
         }
@@ -40,6 +42,7 @@ impl Counts {
             Key::Pair(..) => self.limits.per_user,
             Key::Network(_) => self.limits.per_address,
             Key::Account(_) => self.limits.per_user.map(Limit::for_account),
+            Key::Tokens(_) => self.limits.per_address.map(Limit::for_tokens),
             Key::Known(..) => None,
         }
     }
@@ -49,6 +52,7 @@ impl Counts {
             Key::Pair(..) => &self.pairs,
             Key::Network(_) => &self.networks,
             Key::Account(_) => &self.accounts,
+            Key::Tokens(_) => &self.tokens,
             Key::Known(..) => &self.known,
         }
     }
@@ -58,12 +62,29 @@ impl Counts {
             Key::Pair(..) => &mut self.pairs,
             Key::Network(_) => &mut self.networks,
             Key::Account(_) => &mut self.accounts,
+            Key::Tokens(_) => &mut self.tokens,
             Key::Known(..) => &mut self.known,
         }
     }
 
-    pub(super) const fn tables_mut(&mut self) -> [&mut Table; 4] {
-        [&mut self.pairs, &mut self.networks, &mut self.accounts, &mut self.known]
+    pub(super) const fn tables_mut(&mut self) -> [&mut Table; 5] {
+        let Self { pairs, networks, accounts, tokens, known, .. } = self;
+        [pairs, networks, accounts, tokens, known]
+    }
+
+    /// Whether a refresh token that may be invented may be presented from here.
+    pub(super) fn check_tokens(&self, network: Network, now: Timestamp) -> Result<(), Wait> {
+        let key = Key::Tokens(network);
+        let limited = self.limit(&key).and_then(|_| self.tokens.find(&key));
+        limited.and_then(|entry| entry.wait(now)).map_or(Ok(()), Err)
+    }
+
+    /// Counts an invented refresh token; true when it is one too many, which bans.
+    pub(super) fn count_token(&mut self, network: Network, now: Timestamp) -> Vec<Key> {
+        let key = Key::Tokens(network);
+        let Some(limit) = self.limit(&key) else { return Vec::new() };
+        let banned = self.tokens.touch(&key, now, |entry| entry.fail(&limit, now));
+        if banned { vec![key] } else { Vec::new() }
     }
 
     /// Whether an attempt may be made, and with which turn at an account that is slowed.

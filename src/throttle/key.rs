@@ -107,6 +107,8 @@ pub enum Key {
     Network(Network),
     /// Failures of one account from everywhere; too many slow networks that are not known.
     Account(Account),
+    /// Refresh tokens from one network that we never made; too many are a ban, of refresh tokens alone.
+    Tokens(Network),
     /// No failures: this account was proved from this network.
     Known(Account, Network),
 }
@@ -119,6 +121,7 @@ impl Key {
             Self::Pair(..) => "pair",
             Self::Network(_) => "network",
             Self::Account(_) => "account",
+            Self::Tokens(_) => "tokens",
             Self::Known(..) => "known",
         }
     }
@@ -130,7 +133,7 @@ impl Key {
             Self::Pair(account, _) | Self::Account(account) | Self::Known(account, _) => {
                 Some(account)
             }
-            Self::Network(_) => None,
+            Self::Network(_) | Self::Tokens(_) => None,
         }
     }
 
@@ -138,9 +141,10 @@ impl Key {
     #[must_use]
     pub const fn network(&self) -> Option<Network> {
         match self {
-            Self::Pair(_, network) | Self::Network(network) | Self::Known(_, network) => {
-                Some(*network)
-            }
+            Self::Pair(_, network)
+            | Self::Network(network)
+            | Self::Tokens(network)
+            | Self::Known(_, network) => Some(*network),
             Self::Account(_) => None,
         }
     }
@@ -163,6 +167,7 @@ impl Key {
                 Ok(Self::Pair(Account::parse(account)?, Network::parse(network)?))
             }
             ("network", "", network) => Ok(Self::Network(Network::parse(network)?)),
+            ("tokens", "", network) => Ok(Self::Tokens(Network::parse(network)?)),
             ("account", account, "") => Ok(Self::Account(Account::parse(account)?)),
             ("known", account, network) => {
                 Ok(Self::Known(Account::parse(account)?, Network::parse(network)?))

@@ -14,6 +14,10 @@ pub const KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
 /// An account is guessed at from many networks when it has this many times the failures that one network may have.
 const ACCOUNT_SHARE: u32 = 4;
 
+/// So many invented refresh tokens weigh as much as one wrong password. They cannot be guessed, so counting them protects our
+/// time and nothing else; and after a store was lost, everybody in an office holds one that nobody knows any more.
+const TOKEN_SHARE: u32 = 10;
+
 /// The longest pause between two attempts at an account that is guessed at, in seconds.
 const MAX_PAUSE: u64 = 60;
 
@@ -40,6 +44,12 @@ impl Limit {
     #[must_use]
     pub const fn for_account(self) -> Self {
         Self { failures: self.failures.saturating_mul(ACCOUNT_SHARE), ..self }
+    }
+
+    /// The limit of a network's invented refresh tokens, when this is the one of its failures.
+    #[must_use]
+    pub const fn for_tokens(self) -> Self {
+        Self { failures: self.failures.saturating_mul(TOKEN_SHARE), ..self }
     }
 }
 

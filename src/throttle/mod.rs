@@ -12,6 +12,9 @@
 //! at an account that is slowed: that goes back. The turn is drawn among the networks that asked while it was not yet due
 //! ([`turns`]), so that no bot can take every one by asking more often.
 //!
+//! Refresh tokens that we never made are counted per network too ([`Visitor::invented_a_token`]), by themselves: too many ban
+//! refresh tokens from there, never logins. A token of ours never counts, however old it is.
+//!
 //! Who asks is decided by `access::forwarded`, what an outcome is by `grants`, what a client hears by `endpoints`, and where
 //! the counts are shared by the store ([`row`]). Bans last in wall time, since nodes share them.
 
@@ -143,7 +146,8 @@ impl Throttle {
     #[must_use]
     pub fn bans(&self, now: Timestamp) -> Vec<Ban> {
         let counts = self.0.lock();
-        let entries = [&counts.networks, &counts.pairs, &counts.accounts].map(Table::iter);
+        let tables = [&counts.networks, &counts.pairs, &counts.accounts, &counts.tokens];
+        let entries = tables.map(Table::iter);
         let mut bans: Vec<Ban> =
             entries.into_iter().flatten().filter_map(|(key, entry)| ban(key, entry, now)).collect();
         drop(counts);
@@ -172,6 +176,12 @@ impl Throttle {
 }
 
 impl<'a> Visitor<'a> {
+    /// When the visitor came.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// The believed address.
     #[must_use]
     pub const fn address(&self) -> IpAddr {
@@ -182,6 +192,23 @@ impl<'a> Visitor<'a> {
     #[must_use]
     pub fn asker(&self, account: &Account) -> Asker {
         Asker { network: self.network.as_net(), account: Arc::from(account.stored()) }
+    }
+
+    /// Whether a refresh token that may be invented may be presented. To be asked before the store is.
+    ///
+    /// # Errors
+    /// [`Wait`], when too many from here were.
+    pub fn check_tokens(&self) -> Result<(), Wait> {
+        self.throttle.0.lock().check_tokens(self.network, self.now)
+    }
+
+    /// A refresh token from here is one that we never made. Nobody is banned from logging in for that.
+    pub fn invented_a_token(&self) {
+        let mut counts = self.throttle.0.lock();
+        let bans = counts.count_token(self.network, self.now);
+        let bans = counts.describe(&bans, self.now);
+        drop(counts);
+        tell(&bans);
     }
 
     /// Whether an attempt at this account may be made. To be asked before anything is hashed.
@@ -264,6 +291,6 @@ fn tell(bans: &[Ban]) {
     for Ban { key, until, level } in bans {
         let (kind, account, network) = key.columns();
         let account = account.escape_default();
-        tracing::warn!(kind, %account, network, %until, level, "too many failed logins");
+        tracing::warn!(kind, %account, network, %until, level, "too many failed attempts");
     }
 }

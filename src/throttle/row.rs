@@ -2,7 +2,7 @@
 //!
 //! | column | type | |
 //! |---|---|---|
-//! | `kind` | text | `pair` `network` `account` `known`; with the next two the primary key ([`Key::columns`]) |
+//! | `kind` | text | `pair` `network` `account` `tokens` `known`; with the next two the primary key ([`Key::columns`]) |
 //! | `account` | text | `user:NAME`, `client:ID`, or empty; at most 263 bytes, no NUL |
 //! | `network` | text | `203.0.113.9/32`, `2001:db8:1:2::/64`, or empty |
 //! | `failures` | integer | since `window_start`, on all nodes |
@@ -141,6 +141,7 @@ impl fmt::Display for Ban {
                 write!(f, "{account} from {network} is banned")?;
             }
             Key::Network(network) => write!(f, "{network} is banned")?,
+            Key::Tokens(network) => write!(f, "{network} may present no refresh tokens")?,
             Key::Account(account) => write!(f, "{account} is slowed from unknown addresses")?,
         }
         write!(f, " until {until} (level {level})")

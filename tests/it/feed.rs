@@ -36,7 +36,8 @@ async fn a_revocation_that_commits_late_is_never_behind_one_that_was_seen() {
     // Another that is quicker has to wait for it, so it cannot be seen first.
     let mut quick = pin!(one.store().revoke(Revocation::Subject { subject: subject("bob") }));
     let waiting = "SELECT count(*) FROM pg_stat_activity \
-                   WHERE wait_event_type = 'Lock' AND datname = current_database()";
+                   WHERE wait_event_type = 'Lock' AND datname = current_database() \
+                   AND query LIKE 'UPDATE feed%'";
     within(async {
         loop {
             let poll = std::future::poll_fn(|context| Poll::Ready(quick.as_mut().poll(context)));

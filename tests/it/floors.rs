@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors from the ground up. Within one, a module may use those that stand before it.
 const FLOORS: &[&[&str]] = &[
-    &["clock", "random", "secret", "supervise", "answer", "reason", "oauth"],
+    &["clock", "random", "secret", "supervise", "log_limit", "answer", "reason", "oauth"],
     &["keys", "route"],
     &["token", "users", "issuers", "throttle", "state"],
     &["access", "grants"],

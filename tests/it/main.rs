@@ -235,6 +235,12 @@ mod clocks;
 // The rights of the database role.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod rights;
+// A store that fails, is taken away, or holds what cannot be read.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod store_faults;
+// A PostgreSQL that takes no writes or has lost what it knew.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod store_failover;
 // Three nodes on one database.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod fleet;

@@ -6,6 +6,7 @@
 mod accept;
 mod chain_gaps;
 mod clients;
+mod database_url;
 mod fields;
 mod hsts;
 mod identity;

@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::Compiler;
 use super::values::duration;
+use super::{Compiler, database_url};
 use crate::config::model::StateConfig;
 use crate::config::place::Place as Where;
 use crate::config::raw::RawState;
@@ -35,11 +35,12 @@ pub(super) fn compile(
             let at = root.key("postgres").key("url");
             let secret = compiler.document.require(postgres.url.as_ref(), &at);
             let bytes = secret.and_then(|secret| compiler.secret(&at, secret))?;
-            let known = |scheme: &str| bytes.starts_with(scheme.as_bytes());
-            if !known("postgres://") && !known("postgresql://") {
-                let hint = Some("such as `postgres://portcullis:secret@db.internal/portcullis`");
-                let message = "this is no URL of a PostgreSQL database";
-                compiler.document.error_with(&at, message, hint.map(str::to_owned));
+            let insecure = postgres.insecure.unwrap_or(false);
+            let complaints = database_url::complaints(&String::from_utf8_lossy(&bytes), insecure);
+            if !complaints.is_empty() {
+                for (message, hint) in complaints {
+                    compiler.document.error_with(&at, message, hint);
+                }
                 return None;
             }
             Some(Place::Postgres(Secret::new(bytes)))

@@ -9,6 +9,7 @@ use crate::state::failures::BATCH;
 use crate::state::sharing::Exchange;
 use crate::throttle::row::{Change, Row};
 use crate::throttle::{Account, Key, Limits, Network, Selector};
+use tokio::task::JoinSet;
 
 /// A node: a throttle and its exchange with the store.
 struct Node {
