@@ -36,7 +36,7 @@ fn only_the_decision_makes_a_permit_and_the_edits_of_one() {
         found("pub struct HeaderEdits {\n    identity: Arc<Identity>,\n    route: "),
         ["access/edits.rs"]
     );
-    assert_eq!(found("Granted {"), ["gateway/decide.rs", "gateway/decide/permit.rs"]);
+    assert_eq!(found("new(Granted {"), ["gateway/decide.rs"]);
 }
 
 #[test]
