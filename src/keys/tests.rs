@@ -170,13 +170,13 @@ fn what_does_not_fit_is_refused_with_what_was_found_and_what_is_wanted() {
             Algorithm::EdDsa,
             KeyUse::Sign,
             b"0123456789abcdef0123456789abcdef",
-            "found no PEM block or more than one, wanted one key of kind Ed25519 for EdDSA",
+            "found nothing in PEM, wanted one key of kind Ed25519 for EdDSA",
         ),
         (
             Algorithm::Es256,
             KeyUse::Verify,
             fixture!("p521-public"),
-            "found a key of a kind that is not supported, wanted P-256",
+            "found an ECDSA key on the curve P-521; supported are Ed25519, P-256, P-384 and RSA of 2048 to 8192 bits",
         ),
     ] {
         let refused = load("k", algorithm, file, key_use, None).unwrap_err();
