@@ -106,9 +106,8 @@ async fn the_same_holds_for_http_2() {
     h2.ask_in_frames(honest, &[b"hello", b"five."]).await.unwrap().is(200);
     assert!(edge.upstream.last().complete);
     let long = post("/small").body(()).unwrap();
-    if let Ok(answer) = h2.ask_in_frames(long, &[b"hello", b"worlds"]).await {
-        answer.is(413);
-    }
+    // Part 4, item 32.
+    h2.ask_in_frames(long, &[b"hello", b"worlds"]).await.unwrap().is(413);
     let cut = edge.upstream.saw(2).await.pop().unwrap();
     assert!(!cut.complete, "{cut:?}");
     // The other streams of the connection go on.
