@@ -43,8 +43,8 @@ pub(crate) struct Attack {
 
 /// Two buffers of 16 KiB, TLS, and the tasks of both halves of a connection.
 const KIB_OF_CONNECTION: u64 = 64;
-/// What one response holds whose client does not read it: README, "Resources".
-const KIB_OF_RESPONSE: u64 = 128;
+/// What one response holds whose client does not read it, over HTTP/1.1, where it is more than over HTTP/2: README, "Resources".
+const KIB_OF_RESPONSE: u64 = 800;
 
 const fn attack(name: &'static str, attackers: usize, what: &'static str) -> Attack {
     Attack { name, what, attackers, kib_each: KIB_OF_CONNECTION }

@@ -12,7 +12,7 @@
 //!
 //! The promises: the p99 of protected requests under attack is at most 3 times that of the idle rounds; no honest request
 //! fails; `/readyz` is 200 whenever it is asked, five times a second; the log of the binary gets at most twenty lines a round;
-//! memory never exceeds what was there before by more than 64 KiB for each connection of the attackers (128 for each response
+//! memory never exceeds what was there before by more than 64 KiB for each connection of the attackers (800 for each response
 //! that nobody reads) and 32 MiB for what passes through (heads, one password hash of 19 MiB). Ends non-zero when one is
 //! broken. Last comes what an idle connection of each kind costs.
 //!

@@ -239,3 +239,51 @@ async fn gunicorn_believes_what_its_operator_lets_through() {
         assert_eq!((&read["root"], &read["path"]), (&json!("/pub"), &json!("/a")));
     }
 }
+
+// Part 4, item 3.
+#[tokio::test]
+async fn express_serves_no_page_under_another_case_to_who_may_not_see_it() {
+    let trial = Trial::of(Application::express().await, "").await;
+    let other = |target, fields: &[(&'static str, &'static str)]| Asked::new("GET", target, fields);
+    assert_eq!(trial.directly(&other("/Admin/secret", &[])).await["page"], json!("secret"));
+    let alice = [("Authorization", &*trial.alice)];
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        for target in ["/Admin/secret", "/ADMIN/SECRET", "/aDMIN"] {
+            trial.ask(protocol, &Asked::new("GET", target, &alice)).await.is(400);
+            trial.ask(protocol, &other(target, &[])).await.is(400);
+        }
+        let read = trial.read(protocol, &other("/Wiki/Page", &[])).await;
+        assert_eq!(read["path"], json!("/Wiki/Page"));
+        let read = trial.read(protocol, &Asked::new("GET", "/admin/Secret", &alice)).await;
+        assert_eq!(read["page"], json!("secret"));
+    }
+}
+
+// Part 4, item 3.
+#[tokio::test]
+async fn express_that_is_said_to_fold_is_matched_folded() {
+    let trial = Trial::of(Application::express().await, ", paths: { case: insensitive }").await;
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        for target in ["/admin/secret", "/Admin/secret", "/ADMIN/SECRET"] {
+            let read = trial
+                .read(protocol, &Asked::new("GET", target, &[("Authorization", &trial.alice)]))
+                .await;
+            assert_eq!(read["page"], json!("secret"), "{target}");
+            trial
+                .ask(protocol, &Asked::new("GET", target, &[("Authorization", &trial.bob)]))
+                .await
+                .is(403);
+            trial.ask(protocol, &Asked::new("GET", target, &[])).await.is(401);
+        }
+    }
+}
+
+// Part 4, item 3.
+#[tokio::test]
+async fn flask_that_is_said_to_be_exact_is_served_every_case() {
+    let trial = Trial::of(Application::werkzeug().await, ", paths: { case: sensitive }").await;
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let read = trial.read(protocol, &Asked::new("GET", "/Admin/secret", &[])).await;
+        assert_eq!(read["page"], json!("other"));
+    }
+}
