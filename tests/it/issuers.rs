@@ -229,26 +229,40 @@ async fn what_is_wrong_with_its_token_is_said_exactly_and_what_nobody_reads_is_n
     let of = |changes: Value| idp.key().sign(&on.claims(changes));
     let signed = |claims: &str| idp.key().sign_text(claims);
     let twice = format!("{{\"iss\":\"{IDP}\",\"x\":1,\"x\":1}}");
-    for (token, detail) in [
+    for (number, (token, detail)) in [
         (of(deep), "its payload is nested more than 8 deep"),
         (signed(&twice), "its payload has a member twice in one object"),
         (signed("[]"), "its payload is no plain JSON object"),
         (of(json!({ "jti": 7 })), "its `jti` is no id"),
         (of(json!({ "exp": "soon" })), "its `exp` is no point of time"),
-    ] {
-        let before = on.log.text().lines().count();
-        on.edge.get("/theirs/1").bearer(&token).await.is_challenged(401, INVALID);
-        let line = on.log.lines(before + 1).await.pop().unwrap();
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/theirs/wrong-{number}");
+        on.edge.get(&path).bearer(&token).await.is_challenged(401, INVALID);
+        let line = line_of(&on.log, &path).await;
         assert_eq!((&line["reason"], &line["detail"]), (&json!("malformed_token"), &json!(detail)));
     }
     // An edge that believes nobody else says as much.
     let log = Captured::default();
     let alone = edge().log_to(&log).start().await;
     for (token, reason) in [(&keycloak, "wrong_issuer"), (&signed("[]"), "malformed_token")] {
-        let before = log.text().lines().count();
-        alone.get("/notes/1").bearer(token).await.is(401);
-        assert_eq!(log.lines(before + 1).await.pop().unwrap()["reason"], reason);
+        let path = format!("/notes/{reason}");
+        alone.get(&path).bearer(token).await.is(401);
+        assert_eq!(line_of(&log, &path).await["reason"], reason);
     }
+}
+
+/// The line of the access log about this path, of which there is one.
+async fn line_of(log: &Captured, path: &str) -> Value {
+    for lines in 1.. {
+        let found = log.lines(lines).await.into_iter().find(|line| line["path"] == path);
+        if let Some(line) = found {
+            return line;
+        }
+    }
+    unreachable!("there are always more lines to wait for")
 }
 
 #[tokio::test]

@@ -1,7 +1,11 @@
 //! The OAuth clients of Node, unmodified: `oauth4webapi` and `openid-client` tell a token's whole life.
 
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Output};
+
+use command_fds::{CommandFdExt as _, FdMapping};
 
 use super::binary::{PASSWORD, Site, stdout};
 use super::harness::process::Running;
@@ -11,14 +15,17 @@ const SECRET: &str = "s3cret+/%:machine";
 
 #[tokio::test]
 async fn oauth4webapi_and_openid_client_tell_the_whole_story() {
+    // RFC 8414: clients compare the issuer with where they found it, so the port must be known before the start.
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    let issuer = format!("http://{address}");
     let site = Site::new("127.0.0.1:9");
-    write(&site, "http://127.0.0.1:1");
-    let mut running = Running::start(&site).await;
-    // RFC 8414: clients compare the issuer with where they found it, and the port is known only now.
-    let issuer = format!("http://{}", running.edge);
-    write(&site, &issuer);
-    running.signal("HUP");
-    running.says("configuration reloaded").await;
+    write(&site, &issuer, &address);
+    let mut command = site.command(&["run", "-c", "portcullis.yaml"]);
+    command.env("LISTEN_FDS", "1");
+    let mapping = FdMapping { parent_fd: OwnedFd::from(socket), child_fd: 3 };
+    command.fd_mappings(vec![mapping]).unwrap();
+    let _running = Running::started(command.into()).await;
 
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/node");
     for entry in std::fs::read_dir(scripts).unwrap() {
@@ -39,13 +46,14 @@ async fn oauth4webapi_and_openid_client_tell_the_whole_story() {
     }
 }
 
-/// The configuration for this issuer, with a client that may do everything the scripts do.
-fn write(site: &Site, issuer: &str) {
+/// The configuration for this issuer at this address, with a client that may do everything the scripts do.
+fn write(site: &Site, issuer: &str, address: &str) {
     use sha2::Digest as _;
     let digest = sha2::Sha256::digest(SECRET.as_bytes());
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let yaml = Site::yaml("127.0.0.1:9")
         .replace("https://edge.example.com", issuer)
+        .replacen("127.0.0.1:0", address, 1)
         .replace("scopes: {", "state: { sqlite: portcullis.db }\nscopes: {")
         .replace(
             "clients: [",
