@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::clock::{Clock as _, SystemClock};
 use crate::random::Random;
 use crate::secret::Secret;
+use crate::supervise::keep_up_thread;
 use crate::users::password::{MAX_PASSWORD_BYTES, PasswordHash, PasswordHashError};
 use crate::users::queue::{Asker, FairQueue, Queued};
 
@@ -99,9 +100,10 @@ impl HashPool {
         let pool = Self { open: Arc::new(Open(Arc::clone(&shared))) };
         for number in 0..settings.workers.max(1) {
             let worker = Worker { shared: Arc::clone(&shared), settings: settings.clone() };
-            std::thread::Builder::new()
-                .name(format!("hash-{number}"))
-                .spawn(move || worker.work())?;
+            std::thread::Builder::new().name(format!("hash-{number}")).spawn(move || {
+                give_way();
+                keep_up_thread("hashing", || worker.work());
+            })?;
         }
         Ok(pool)
     }
@@ -239,11 +241,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn work(self) {
-        // Linux knows niceness for each thread.
-        if let Err(error) = nice(NICER) {
-            tracing::warn!(%error, "hashing has the priority of everything else: logins can slow requests down");
-        }
+    fn work(&self) {
         let mut arena: Vec<Block> = Vec::new();
         while let Some(job) = self.shared.next(self.settings.deadline) {
             match job.work {
@@ -266,6 +264,7 @@ impl Worker {
         answer: Answer<T>,
         hash: impl FnOnce() -> Result<T, PasswordHashError>,
     ) {
+        let counted = Counted(&self.shared.depth);
         let waited = SystemClock.instant().saturating_duration_since(since);
         if let Some(observer) = &self.settings.observer {
             observer(waited);
@@ -278,10 +277,26 @@ impl Worker {
                 self.shared.done.fetch_add(1, Ordering::Relaxed);
             })
         };
-        self.shared.depth.fetch_sub(1, Ordering::Relaxed);
+        drop(counted);
         if answer.send(outcome).is_err() {
             tracing::trace!("whoever asked has gone away");
         }
+    }
+}
+
+/// Makes this thread nicer than others. Linux knows niceness for each thread.
+fn give_way() {
+    if let Err(error) = nice(NICER) {
+        tracing::warn!(%error, "hashing has the priority of everything else: logins can slow requests down");
+    }
+}
+
+/// A job in the depth of the pool; dropping it, also by a panic, ends that.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -331,6 +346,22 @@ mod tests {
         assert_eq!(pool.verify(alice(), Secret::from("pw"), Arc::clone(&stored)).await, Ok(true));
         assert_eq!(pool.verify(alice(), Secret::from("PW"), stored).await, Ok(false));
         assert_eq!((pool.depth(), pool.hashed()), (0, 2));
+    }
+
+    // Part 4, item 27.
+    #[tokio::test]
+    async fn a_thread_that_panics_goes_on_with_the_next_password() {
+        let faults = AtomicUsize::new(1);
+        let observer = move |_| assert_eq!(faults.swap(0, Ordering::SeqCst), 0, "a fault");
+        let settings = HashPoolSettings {
+            observer: Some(Arc::new(observer)),
+            ..settings(4, Duration::from_secs(60))
+        };
+        let pool = HashPool::start(settings).unwrap();
+        let outcome = pool.verify(alice(), Secret::from("pw"), hash()).await;
+        assert_eq!(outcome, Err(HashError::Stopped), "the one that met the fault");
+        assert_eq!(pool.verify(alice(), Secret::from("pw"), hash()).await, Ok(false));
+        assert_eq!((pool.depth(), pool.hashed()), (0, 1));
     }
 
     #[tokio::test]
