@@ -50,7 +50,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::supervise::keep_up_thread;
+use crate::supervise::{keep_up, keep_up_thread};
 use crate::throttle::Throttle;
 
 pub use error::StoreError;
@@ -138,7 +138,8 @@ impl State {
                 });
             });
         })?;
-        runtime.spawn(probe::probe(store.clone(), Arc::clone(&mirror)));
+        let (own, seen) = (store.clone(), Arc::clone(&mirror));
+        runtime.spawn(keep_up("write probe", move || probe::probe(own.clone(), Arc::clone(&seen))));
         drop(within);
         Ok(Self { store, mirror, clock, filled, merged: None, runtime: Some(runtime), _feed: stop })
     }
@@ -147,9 +148,14 @@ impl State {
     /// those of the configuration already: what is brought is judged by them.
     pub fn share(&mut self, throttle: Arc<Throttle>) {
         let (merges, merged) = watch::channel(false);
-        let exchange = Exchange::new(self.store.clone(), throttle, Arc::clone(&self.clock));
+        let (store, clock, filled) =
+            (self.store.clone(), Arc::clone(&self.clock), self.filled.clone());
         if let Some(runtime) = &self.runtime {
-            runtime.spawn(sharing::share(exchange, self.filled.clone(), merges));
+            runtime.spawn(keep_up("shared failures", move || {
+                let exchange =
+                    Exchange::new(store.clone(), Arc::clone(&throttle), Arc::clone(&clock));
+                sharing::share(exchange, filled.clone(), merges.clone())
+            }));
         }
         self.merged = Some(merged);
     }

@@ -2,6 +2,7 @@
 //! both engines.
 
 mod failures;
+mod supervised;
 
 use std::sync::Arc;
 use std::sync::Mutex;

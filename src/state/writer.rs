@@ -24,6 +24,7 @@ use super::users::{self, UserChange};
 use super::{FamilyId, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::oauth::subject::Subject;
+use crate::supervise::keep_up;
 use crate::throttle::row::Change;
 
 /// The most writes in one transaction.
@@ -131,7 +132,11 @@ impl Writers {
                 mirror: Arc::clone(mirror),
                 observer: observer.clone(),
             };
-            tokio::spawn(writer.run(Arc::clone(&waiting)));
+            let (writer, waiting) = (Arc::new(writer), Arc::clone(&waiting));
+            tokio::spawn(keep_up("writer", move || {
+                let (writer, waiting) = (Arc::clone(&writer), Arc::clone(&waiting));
+                async move { writer.run(&waiting).await }
+            }));
         }
         Self { jobs, clock }
     }
@@ -158,8 +163,8 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(self, waiting: Arc<Mutex<mpsc::Receiver<Job>>>) {
-        while let Some(batch) = gather(&waiting).await {
+    async fn run(&self, waiting: &Mutex<mpsc::Receiver<Job>>) {
+        while let Some(batch) = gather(waiting).await {
             self.serve(batch).await;
         }
     }
