@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     // Part 4, item 27.
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_task_that_panics_is_made_anew_and_one_that_ends_is_not() {
         let begun = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&begun);
