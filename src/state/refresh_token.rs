@@ -330,13 +330,15 @@ mod tests {
             text in "[A-Za-z0-9_-]{84}([A-Za-z0-9_-]{0,3}|[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-][AQgw]=|.[AQgw])",
         ) {
             let whole = format!("{}{text}", &prefix[..prefix.len().min(4)]);
+            // The text may begin with the last byte of the prefix.
+            let text = whole.strip_prefix("prt_").unwrap_or_default();
             let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
             let right = plain && text.len() == 86 && text.ends_with(['A', 'Q', 'g', 'w']);
             let read = RefreshToken::parse(&whole);
-            prop_assert_eq!(read.is_some(), right && prefix.starts_with("prt_"), "{}", whole);
+            prop_assert_eq!(read.is_some(), right, "{}", whole);
             if let Some(token) = read {
                 prop_assert_eq!(token.expose(), &whole);
-                let bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
+                let bytes = URL_SAFE_NO_PAD.decode(text).unwrap();
                 let family = URL_SAFE_NO_PAD.encode(&bytes[..FAMILY_BYTES]);
                 prop_assert_eq!(&**token.family().as_str(), &family);
             }
