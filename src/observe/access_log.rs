@@ -1,4 +1,4 @@
-//! The access log: one line of JSON per request, written off the request's path by a [`LineQueue`] of its own.
+//! The access log: one line of JSON per request, written off the request's path by a queue of its own (`line_queue`).
 //!
 //! When whoever reads the log is too slow, lines are lost and counted, and requests go on. Which requests are logged is the
 //! caller's choice.

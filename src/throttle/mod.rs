@@ -10,7 +10,7 @@
 //! through ([`Attempt`]). An attempt that is dropped without an outcome (the client left, or the hashing threads are busy)
 //! counts nothing, since nothing was learned; otherwise a flood of logins could get honest users banned. Nor does it use up a turn
 //! at an account that is slowed: that goes back. The turn is drawn among the networks that asked while it was not yet due
-//! ([`turns`]), so that no bot can take every one by asking more often.
+//! (`turns`), so that no bot can take every one by asking more often.
 //!
 //! Refresh tokens that we never made are counted per network too ([`Visitor::invented_a_token`]), by themselves: too many ban
 //! refresh tokens from there, never logins. A token of ours never counts, however old it is.
