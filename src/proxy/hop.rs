@@ -50,7 +50,9 @@ pub(super) fn join_cookies(request: &mut RequestHeader) -> pingora::Result<()> {
     // An empty one between two delimiters would end the list for some readers.
     let cookies: Vec<&[u8]> = fields().filter(|field| !field.is_empty()).collect();
     let cookies = HeaderValue::from_bytes(&cookies.join(&b"; "[..]));
-    let cookies = cookies.map_err(|_| internal("parts of a field are no field"))?;
+    let mut cookies = cookies.map_err(|_| internal("parts of a field are no field"))?;
+    // As the fields were of which it is made (`sensitive`).
+    cookies.set_sensitive(true);
     request.insert_header(COOKIE, cookies)
 }
 
@@ -119,6 +121,8 @@ mod tests {
             let values = request.headers.get_all(COOKIE).iter();
             let values: Vec<_> = values.map(|v| String::from_utf8_lossy(v.as_bytes())).collect();
             assert_eq!(values, after, "{before:?}");
+            let joined = before.len() > 1;
+            assert_eq!(request.headers.get(COOKIE).is_some_and(HeaderValue::is_sensitive), joined);
         }
     }
 }
