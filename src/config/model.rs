@@ -92,6 +92,9 @@ pub struct ConnectionLimits {
     pub keepalive_timeout: Duration,
     /// The longest pause in a body, in either direction.
     pub body_timeout: Duration,
+    /// How many bytes a second a request's body must bring, on average over what it keeps us waiting beyond one
+    /// `body_timeout`; `None` for no such bound.
+    pub body_rate: Option<u64>,
     /// The longest head, in bytes.
     pub header_bytes: usize,
     /// The most fields of a head.
@@ -118,6 +121,7 @@ impl Default for ConnectionLimits {
             header_timeout: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
+            body_rate: Some(500),
             header_bytes: 32 * 1024,
             header_count: 100,
             target_bytes: 8 * 1024,

@@ -381,6 +381,8 @@ section! {
         tls: RawUpstreamTls,
         /// How many requests it has at once.
         limits: RawUpstreamLimits,
+        /// How much of a request's body is gathered before it is asked; or `off`. Default: 64KiB.
+        buffer_request: Size,
     }
 }
 

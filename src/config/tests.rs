@@ -423,7 +423,8 @@ fn what_is_loaded_is_what_was_written() {
     assert_eq!(upstream.servers.addresses().count(), 3);
     assert_eq!(upstream.allow.to_string(), "[semicolon, empty_segments, encoded_slash]");
     assert_eq!(upstream.timeouts.connect.as_millis(), 500);
-    assert_eq!(upstream.timeouts.read, None);
+    assert_eq!((upstream.timeouts.read, upstream.buffer_request), (None, None));
+    assert_eq!(config.listeners[2].limits.body_rate, Some(1024));
     assert_eq!(upstream.timeouts.tunnel.unwrap().as_secs(), 7 * 86_400);
     let secure = config.routes.routes().iter().find(|route| &*route.id == "secure").unwrap();
     assert_eq!(secure.body_limit, Some(10 << 20));

@@ -12,6 +12,7 @@ use pingora_proxy::Session;
 use crate::access::denial::Denial;
 use crate::answer::Answer;
 use crate::clock::Clock;
+use crate::config::ConnectionLimits;
 use crate::endpoints::{Endpoint, Outcome};
 use crate::gateway::decide::Permit;
 use crate::gateway::{Gateway, Shared};
@@ -21,9 +22,11 @@ use crate::proxy::attempts::Attempts;
 use crate::proxy::exchange_timer::{ExchangeTimer, Silences};
 use crate::proxy::guests::Busy;
 use crate::proxy::recheck::Admission;
-use crate::proxy::slots::{RequestSlot, RequestSlots};
+use crate::proxy::request_buffer;
+use crate::proxy::slots::{RequestSlot, RequestSlots, UpstreamSlot};
 use crate::proxy::timed_session::Installed;
 use crate::proxy::upgrade::AnswerGate;
+use crate::proxy::upstream;
 use crate::reason::Reason;
 use crate::route::upstream::Upstream;
 
@@ -69,8 +72,10 @@ pub(super) struct Exchange {
     pub(super) busy: Option<Busy>,
     /// What is told to the watch over it.
     pub(super) admission: Arc<Admission>,
-    /// Its place among the requests that are with applications.
-    pub(super) slot: Option<RequestSlot>,
+    /// Its place among the requests that are let through.
+    slot: Option<RequestSlot>,
+    /// Its place among those that are with its upstream.
+    upstream_slot: Option<UpstreamSlot>,
     /// Holds back the answer to a request for an upgrade.
     pub(super) gate: Option<Arc<AnswerGate>>,
     /// How much of the body has come, for the attempt that is under way.
@@ -108,6 +113,7 @@ impl Exchange {
             busy: None,
             admission: Admission::current(),
             slot: None,
+            upstream_slot: None,
             gate: None,
             body: 0,
             timer: None,
@@ -180,12 +186,12 @@ impl Exchange {
         self.forwarded = Some(now);
     }
 
-    /// From here on silences are counted against the side whose turn it is, `client` being the longest in the body of the
-    /// request. What has no body needs no count: Pingora's own is right for it.
-    pub(super) fn count_silences(
+    /// From here on silences are counted against the side whose turn it is. What has no body needs no count: Pingora's own is
+    /// right for it.
+    fn count_silences(
         &mut self,
         session: &mut Session,
-        client: Duration,
+        limits: &ConnectionLimits,
         clock: &Arc<dyn Clock>,
     ) {
         let Some(permit) = self.permit() else { return };
@@ -193,7 +199,12 @@ impl Exchange {
             return;
         }
         let timeouts = permit.upstream().timeouts;
-        let silences = Silences { client, upstream: timeouts.read, tunnel: timeouts.tunnel };
+        let silences = Silences {
+            client: limits.body_timeout,
+            rate: limits.body_rate,
+            upstream: timeouts.read,
+            tunnel: timeouts.tunnel,
+        };
         let head = session.req_header();
         if head.version == Version::HTTP_10 {
             // The response may have to be ended by the end of the connection, which cannot be said later.
@@ -244,15 +255,59 @@ impl Exchange {
         }
     }
 
-    /// Takes the places that a permitted request needs. Where there are none left, it is refused, and this is the answer.
-    pub(super) async fn take_slot(&mut self, slots: &Arc<RequestSlots>) -> Option<Answer> {
-        let (client, permit) = (self.client?, self.permit()?);
-        let (upstream, authenticated) = (permit.upstream(), permit.subject().is_some());
-        let taken = slots.take(client, &upstream.name, upstream.limits, authenticated);
-        if let Some(slot) = taken.await {
-            self.slot = Some(slot);
-            return None;
+    /// Takes the places that a permitted request needs, and what is gathered of its body before the application is asked.
+    /// Where there is no place left, it is refused, and this is the answer.
+    ///
+    /// # Errors
+    /// What became of the body instead: it is too long, too slow, or its client is gone.
+    pub(super) async fn prepare(
+        &mut self,
+        session: &mut Session,
+        slots: &Arc<RequestSlots>,
+        limits: &ConnectionLimits,
+        clock: &Arc<dyn Clock>,
+    ) -> pingora::Result<Option<Answer>> {
+        let (Some(client), Some(permit)) = (self.client, self.permit()) else {
+            return Err(upstream::internal("no permit"));
+        };
+        let authenticated = permit.subject().is_some();
+        self.slot = slots.take(client, authenticated).await;
+        if self.slot.is_none() {
+            return Ok(self.overloaded());
         }
+        self.count_silences(session, limits, clock);
+        self.gather(session).await?;
+        let Some(permit) = self.permit() else { return Err(upstream::internal("no permit")) };
+        let upstream = permit.upstream();
+        let taken = slots.take_upstream(&upstream.name, upstream.limits, authenticated);
+        self.upstream_slot = taken.await;
+        if self.upstream_slot.is_none() {
+            self.stop_counting(session);
+            return Ok(self.overloaded());
+        }
+        Ok(None)
+    }
+
+    /// Gathers the body, or as much of it as the upstream says.
+    async fn gather(&mut self, session: &mut Session) -> pingora::Result<()> {
+        let most = self.permit().and_then(|permit| permit.upstream().buffer_request);
+        let Some(most) = most.filter(|_| self.installed.is_some()) else { return Ok(()) };
+        if session.is_upgrade_req() || request_buffer::converses(session.req_header()) {
+            return Ok(());
+        }
+        let mut gathered = 0;
+        while gathered < most {
+            let read = session.read_request_body().await.map_err(|error| error.into_down())?;
+            let Some(part) = read else { break };
+            gathered += part.len();
+            if !self.takes(part.len()) {
+                return Err(upstream::too_large());
+            }
+        }
+        Ok(())
+    }
+
+    fn overloaded(&mut self) -> Option<Answer> {
         let denial = self.permit()?.overloaded();
         let answer = denial.answer();
         self.fate = Fate::Refused(denial);

@@ -30,6 +30,9 @@ pub(super) enum Turn {
 pub(super) struct Silences {
     /// The client in the body of its request.
     pub(super) client: Duration,
+    /// How many bytes a second the client must bring, on average over what it keeps us waiting beyond one such silence; `None`
+    /// for no bound.
+    pub(super) rate: Option<u64>,
     /// The upstream; `None` for no bound.
     pub(super) upstream: Option<Duration>,
     /// Both, in a tunnel; `None` for no bound.
@@ -96,6 +99,13 @@ impl ExchangeTimer {
         }
     }
 
+    /// How long a client may keep us waiting in all for so many bytes of its body; `None` for no bound.
+    pub(super) fn patience(&self, bytes: usize) -> Option<Duration> {
+        let rate = self.silences.rate?.max(1);
+        let millis = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1000) / rate;
+        Some(self.silences.client.saturating_add(Duration::from_millis(millis)))
+    }
+
     /// How long the silence of this turn may last; `None` for no bound.
     pub(super) const fn bound(&self, turn: Turn) -> Option<Duration> {
         match turn {
@@ -126,8 +136,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn patience_grows_with_what_comes() {
+        let client = Duration::from_secs(60);
+        let mut silences = Silences { client, rate: Some(500), upstream: None, tunnel: None };
+        let patience = |silences, bytes| ExchangeTimer::new(silences, false).patience(bytes);
+        assert_eq!(patience(silences, 0), Some(client));
+        assert_eq!(patience(silences, 1500), Some(Duration::from_secs(63)));
+        assert!(patience(silences, usize::MAX) > Some(client));
+        silences.rate = None;
+        assert_eq!(patience(silences, 0), None);
+    }
+
+    #[test]
     fn the_turn_goes_from_the_client_to_the_upstream() {
-        let silences = Silences { client: Duration::ZERO, upstream: None, tunnel: None };
+        let silences =
+            Silences { client: Duration::ZERO, rate: None, upstream: None, tunnel: None };
         let timer = ExchangeTimer::new(silences, false);
         assert_eq!(timer.turn(false, false), Turn::Client);
         timer.interim_response();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{EXPECT, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, EXPECT, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -231,14 +231,11 @@ impl ProxyHttp for EdgeProxy {
         let verdict = self.judge(session, exchange)?;
         let answer = match verdict {
             Verdict::Forward => {
-                if let Some(answer) = exchange.take_slot(&self.slots).await {
-                    respond::drain(session).await;
-                    self.answer(session, answer).await.map_err(|error| error.into_down())?;
-                    return Ok(true);
-                }
-                let limits = self.guests.limits();
-                exchange.count_silences(session, limits.body_timeout, &self.shared.clock);
-                return Ok(false);
+                let (limits, clock) = (self.guests.limits(), &self.shared.clock);
+                let prepared = exchange.prepare(session, &self.slots, limits, clock);
+                let Some(answer) = prepared.await? else { return Ok(false) };
+                respond::drain(session).await;
+                answer
             }
             Verdict::Hangup(answer) => {
                 session.set_keepalive(None);
@@ -324,6 +321,10 @@ impl ProxyHttp for EdgeProxy {
         if exchange.invites_body(session.req_header()) {
             // It has its answer.
             request.remove_header(&EXPECT);
+        }
+        if exchange.counts_silences() && !session.is_upgrade_req() && session.is_body_empty() {
+            // It announced a body, and there is none: applications ask for a length then (411).
+            request.insert_header(CONTENT_LENGTH, 0)?;
         }
         hop::join_cookies(request)?;
         if let Some(gate) = &exchange.gate {

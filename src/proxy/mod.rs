@@ -19,6 +19,7 @@ mod listener;
 mod open_sockets;
 mod proxy_protocol;
 mod recheck;
+mod request_buffer;
 mod respond;
 mod response_framing;
 mod sensitive;

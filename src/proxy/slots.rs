@@ -1,4 +1,5 @@
-//! How many requests may be with applications at once: in all on a listener, from one address, and with one upstream.
+//! How many requests may be with applications at once: in all on a listener, from one address, and with one upstream. A request
+//! whose body is gathered counts for the first two; a place with the upstream is taken when that is done.
 //!
 //! An answer that its client does not take keeps some hundred KiB of memory, so what is at once is what bounds the memory. A
 //! quarter of all places is kept for requests with a verified token: what anybody may send cannot take those, and while both
@@ -7,6 +8,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -111,12 +113,17 @@ pub(super) struct RequestSlots {
 #[derive(Debug, Default)]
 pub(super) struct UpstreamSlots(DashMap<Arc<str>, Arc<Slots>>);
 
-/// The places that one request takes.
+/// The places that one request takes on its listener, from the moment at which it is let through.
 #[derive(Debug)]
 pub(super) struct RequestSlot {
     _all: Slot,
     _address: AddressSlot,
-    _upstream: Slot,
+}
+
+/// The place that it takes with its upstream, from the moment at which the application may be asked.
+#[derive(Debug)]
+pub(super) struct UpstreamSlot {
+    _slot: Slot,
 }
 
 #[derive(Debug)]
@@ -130,22 +137,32 @@ impl RequestSlots {
         Arc::new(Self { all: Arc::default(), by_address: DashMap::new(), limits, upstreams })
     }
 
-    /// Takes what a request of this client needs to be with this upstream. `None` when there is not enough left.
+    /// Takes what a request of this client needs on the listener. `None` when there is not enough left.
     pub(super) async fn take(
         self: &Arc<Self>,
         client: IpAddr,
-        upstream: &Arc<str>,
-        limits: UpstreamLimits,
         authenticated: bool,
     ) -> Option<RequestSlot> {
         let address = self.take_address(of_one_owner(client))?;
         // No queue here: whoever waits would hold a place as well.
-        let listener =
-            UpstreamLimits { max_requests: self.limits.max_requests, queue: 0, ..limits };
-        let all = self.all.take(listener, authenticated).await?;
+        let limits = UpstreamLimits {
+            max_requests: self.limits.max_requests,
+            queue: 0,
+            queue_timeout: Duration::ZERO,
+        };
+        let all = self.all.take(limits, authenticated).await?;
+        Some(RequestSlot { _all: all, _address: address })
+    }
+
+    /// Takes what it needs to be with this upstream besides, waiting for it where the upstream has a queue.
+    pub(super) async fn take_upstream(
+        &self,
+        upstream: &Arc<str>,
+        limits: UpstreamLimits,
+        authenticated: bool,
+    ) -> Option<UpstreamSlot> {
         let slots = Arc::clone(&*self.upstreams.0.entry(Arc::clone(upstream)).or_default());
-        let upstream = slots.take(limits, authenticated).await?;
-        Some(RequestSlot { _all: all, _address: address, _upstream: upstream })
+        Some(UpstreamSlot { _slot: slots.take(limits, authenticated).await? })
     }
 
     fn take_address(self: &Arc<Self>, address: IpAddr) -> Option<AddressSlot> {

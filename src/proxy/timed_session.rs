@@ -1,10 +1,13 @@
 //! A client's session whose silences are counted by an [`ExchangeTimer`].
 //!
 //! Pingora offers no hook while it waits for the body of a request or for its response, and its own timeouts know one side only.
-//! It does take sessions of other protocols, and asks them for the body. So for the time in which a request with a body, or an
-//! upgrade, is with the upstream, the session is replaced by this one, which passes everything on and waits with the timer. It is
-//! put back before an answer of ours is written and before the connection is used again: what concerns the connection itself
+//! It does take sessions of other protocols, and asks them for the body. So from the time at which a request with a body, or an
+//! upgrade, was let through, the session is replaced by this one, which passes everything on and waits with the timer. It is put
+//! back before an answer of ours is written and before the connection is used again: what concerns the connection itself
 //! (keep-alive) is not known to sessions of other protocols.
+//!
+//! What is read before Pingora asks for the body is gathered: Pingora takes it as what was kept for another try, and sends it
+//! first. Its own buffer for that cannot be used, since it begins to fill with the first try.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +29,7 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::proxy::exchange_timer::{ExchangeTimer, Turn};
+use crate::proxy::request_buffer::RequestBuffer;
 
 /// Where the session of the client is put back, once.
 #[derive(Default)]
@@ -37,8 +41,14 @@ struct TimedSession {
     home: Arc<Mutex<Option<ServerSession>>>,
     timer: Arc<ExchangeTimer>,
     clock: Arc<dyn Clock>,
+    /// What was gathered, and what is kept for another try.
+    buffer: RequestBuffer,
     /// The silence that lasts.
     silence: Option<Silence>,
+    /// How long the client has kept us waiting for its body, without the silence that lasts.
+    waited: Duration,
+    /// All of the body has come.
+    complete: bool,
     /// The response has ended.
     answered: bool,
 }
@@ -73,7 +83,17 @@ impl Installed {
         // The timer counts instead.
         inner.set_read_timeout(None);
         let home = Arc::clone(&installed.0);
-        let timed = TimedSession { inner, home, timer, clock, silence: None, answered: false };
+        let timed = TimedSession {
+            inner,
+            home,
+            timer,
+            clock,
+            buffer: RequestBuffer::default(),
+            silence: None,
+            waited: Duration::ZERO,
+            complete: false,
+            answered: false,
+        };
         *session.downstream_session = ServerSession::new_custom(Box::new(timed));
         installed
     }
@@ -111,13 +131,17 @@ impl TimedSession {
         let begun = Silence { turn, progress, since: now };
         let silence = *self.silence.insert(self.silence.filter(goes_on).unwrap_or(begun));
         let passed = now.saturating_duration_since(silence.since);
-        (turn, self.timer.bound(turn).map(|bound| bound.saturating_sub(passed)))
+        let left = self.timer.bound(turn).map(|bound| bound.saturating_sub(passed));
+        if turn != Turn::Client {
+            return (turn, left);
+        }
+        let patience = self.timer.patience(self.inner.body_bytes_read());
+        let patience = patience.map(|bound| bound.saturating_sub(self.waited + passed));
+        (turn, left.into_iter().chain(patience).min())
     }
-}
 
-#[async_trait]
-impl CustomSession for TimedSession {
-    async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+    /// Reads a part of the body, or waits for the end of the connection when there is none left.
+    async fn read(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         let complete = no_body_expected || self.inner.is_body_done();
         let (turn, left) = self.silence(complete);
         let reading = self.inner.read_body_or_idle(complete);
@@ -125,8 +149,45 @@ impl CustomSession for TimedSession {
             None => reading.await,
             Some(left) => timeout(left, reading).await.unwrap_or_else(|_| Err(turn.overdue())),
         };
-        self.silence = None;
+        if let Some(silence) = self.silence.take().filter(|silence| silence.turn == Turn::Client) {
+            self.waited += self.clock.instant().saturating_duration_since(silence.since);
+        }
+        self.complete = self.inner.is_body_done();
         read
+    }
+}
+
+#[async_trait]
+impl CustomSession for TimedSession {
+    async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        let read = self.read(no_body_expected).await?;
+        if let Some(part) = read.as_ref().filter(|_| !self.inner.was_upgraded()) {
+            self.buffer.keep(part);
+        }
+        Ok(read)
+    }
+
+    /// Before an application is asked.
+    async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        if self.inner.is_body_done() {
+            return Ok(None);
+        }
+        let read = self.read(false).await?;
+        if let Some(part) = &read {
+            self.buffer.gather(part);
+        }
+        Ok(read)
+    }
+
+    /// It is enabled as long as this session is.
+    fn enable_retry_buffering(&mut self) {}
+
+    fn retry_buffer_truncated(&self) -> bool {
+        self.buffer.is_truncated()
+    }
+
+    fn get_retry_buffer(&self) -> Option<Bytes> {
+        self.buffer.replay(self.complete)
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
@@ -143,10 +204,6 @@ impl CustomSession for TimedSession {
 
     fn req_header_mut(&mut self) -> &mut RequestHeader {
         self.inner.req_header_mut()
-    }
-
-    async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        self.inner.read_request_body().await
     }
 
     async fn drain_request_body(&mut self) -> Result<()> {
@@ -243,18 +300,6 @@ impl CustomSession for TimedSession {
 
     fn pseudo_raw_h1_request_header(&self) -> Bytes {
         self.inner.to_h1_raw()
-    }
-
-    fn enable_retry_buffering(&mut self) {
-        self.inner.enable_retry_buffering();
-    }
-
-    fn retry_buffer_truncated(&self) -> bool {
-        self.inner.retry_buffer_truncated()
-    }
-
-    fn get_retry_buffer(&self) -> Option<Bytes> {
-        self.inner.get_retry_buffer()
     }
 
     fn is_upgrade_req(&self) -> bool {

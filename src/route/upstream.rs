@@ -20,6 +20,9 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// How many requests may be with it at once.
     pub limits: UpstreamLimits,
+    /// How many bytes of a request's body are gathered before it is asked. A longer body follows as it comes, and with
+    /// `None` every body does.
+    pub buffer_request: Option<usize>,
     /// Spellings that its owner allows. Everything else that is ambiguous is 400.
     pub allow: PathAllowances,
     /// How it reads paths otherwise, as far as its owner says.
@@ -30,6 +33,9 @@ pub struct Upstream {
     /// Its servers; at least one, or the configuration was refused.
     pub servers: Servers,
 }
+
+/// How many bytes of a request's body are gathered where the file does not say.
+pub const BUFFER_REQUEST: usize = 64 * 1024;
 
 /// Bounds on one exchange with a server. The defaults are those of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +104,15 @@ impl Upstream {
     ) -> Self {
         let (name, servers) = (Arc::from(name), Servers::new(servers));
         let (reads, passed_fields) = (PathReading::default(), Vec::new());
-        let limits = UpstreamLimits::default();
-        Self { name, timeouts, limits, allow, reads, tls: None, passed_fields, servers }
+        let (limits, buffer_request) = (UpstreamLimits::default(), Some(BUFFER_REQUEST));
+        let tls = None;
+        Self { name, timeouts, limits, buffer_request, allow, reads, tls, passed_fields, servers }
+    }
+
+    /// The same, for which so much of a request's body is gathered.
+    #[must_use]
+    pub fn gathering(self, buffer_request: Option<usize>) -> Self {
+        Self { buffer_request, ..self }
     }
 
     /// The same, with what its owner says of how it reads paths.

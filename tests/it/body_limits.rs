@@ -3,7 +3,7 @@
 use http::Request;
 
 use super::harness::captured::Captured;
-use super::harness::{Behaviour, Edge, HOST, edge};
+use super::harness::{Behaviour, Edge, HOST, STREAMED, edge};
 
 const ROUTES: &str = "
   - { id: small, path: /small/**, upstream: app, auth: public, limits: { body: 10B } }
@@ -56,7 +56,7 @@ async fn a_small_body_that_is_refused_leaves_the_connection_as_it_was() {
 #[tokio::test]
 async fn a_body_without_a_length_is_cut_and_its_connection_not_used_again() {
     let log = Captured::default();
-    let edge = edge().routes(ROUTES).log_to(&log).start().await;
+    let edge = edge().routes(ROUTES).upstream_with(STREAMED).log_to(&log).start().await;
     edge.get("/free").await.is(200);
     let mut wire = edge.wire().await;
     wire.send(chunked("/small", &["hello"])).await;
@@ -82,7 +82,8 @@ async fn a_body_without_a_length_is_cut_and_its_connection_not_used_again() {
 #[tokio::test]
 async fn an_answer_that_has_begun_is_not_followed_by_another() {
     let early = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhal";
-    let edge = edge().routes(ROUTES).upstream(Behaviour::SaysEarly(early)).start().await;
+    let edge = edge().routes(ROUTES).upstream(Behaviour::SaysEarly(early));
+    let edge = edge.upstream_with(STREAMED).start().await;
     let mut wire = edge.wire().await;
     wire.send(chunked("/small", &["hello"])).await;
     edge.upstream.began(1).await;
@@ -96,7 +97,7 @@ async fn an_answer_that_has_begun_is_not_followed_by_another() {
 
 #[tokio::test]
 async fn the_same_holds_for_http_2() {
-    let edge = edge().tls().routes(ROUTES).start().await;
+    let edge = edge().tls().routes(ROUTES).upstream_with(STREAMED).start().await;
     let post = |path: &str| Request::post(format!("https://{HOST}{path}"));
     let announced = post("/small").header("content-length", "11").body(()).unwrap();
     edge.h2().await.ask(announced, b"elevenbytes", None).await.unwrap().is(413);

@@ -6,7 +6,7 @@ use super::harness::captured::Captured;
 use super::harness::frames::{
     DATA, END_STREAM, Frames, Outcome, RST_STREAM, frame, headers, request,
 };
-use super::harness::{Behaviour, Edge, HOST, edge};
+use super::harness::{Behaviour, Edge, HOST, STREAMED, edge};
 use super::metrics::{decisions, metrics, value};
 
 const ADMIN: &str = "admin: { address: '127.0.0.1:0' }";
@@ -15,13 +15,14 @@ const CANCEL: &[u8] = &[0, 0, 0, 8];
 
 async fn observed(behaviour: Behaviour) -> (Edge, Captured) {
     let log = Captured::default();
-    let edge = edge().tls().upstream(behaviour).with(ADMIN).log_to(&log).start().await;
-    (edge, log)
+    let edge = edge().tls().upstream(behaviour).upstream_with(STREAMED).with(ADMIN);
+    (edge.log_to(&log).start().await, log)
 }
 
 async fn observed_plain(behaviour: Behaviour) -> (Edge, Captured) {
     let log = Captured::default();
-    (edge().upstream(behaviour).with(ADMIN).log_to(&log).start().await, log)
+    let edge = edge().upstream(behaviour).upstream_with(STREAMED).with(ADMIN);
+    (edge.log_to(&log).start().await, log)
 }
 
 /// The line of the only request, and that it was counted under its reason and not as an error of the protocol.

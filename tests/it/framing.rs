@@ -1,7 +1,7 @@
 //! Where one message ends and the next begins (RFC 9112; section I of the requirements). Nothing here may let a client speak
 //! for another, pass the check with a request that was not checked, or hear an answer that was meant for somebody else.
 
-use crate::harness::{Behaviour, Edge, HOST, Response, Wire, edge};
+use crate::harness::{Behaviour, Edge, HOST, Response, STREAMED, Wire, edge};
 
 /// What a smuggler hopes to have read as a request of its own.
 const SMUGGLED: &str = "GET /public/smuggled HTTP/1.1\r\nHost: edge.example.com\r\n\r\n";
@@ -315,7 +315,7 @@ async fn i9_a_body_that_never_comes_does_not_hold_the_refusal_back() {
 #[tokio::test]
 async fn i10_an_application_that_answers_early_gets_no_other_request_on_that_connection() {
     let answer = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n";
-    let edge = edge().upstream(Behaviour::SaysEarly(answer)).start().await;
+    let edge = edge().upstream(Behaviour::SaysEarly(answer)).upstream_with(STREAMED).start().await;
     let mut wire = edge.wire().await;
     wire.send(format!(
         "POST /public HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 100000\r\n\r\nabc"
@@ -358,7 +358,7 @@ async fn i12_a_cut_answer_is_seen_as_cut() {
 
 #[tokio::test]
 async fn i12_a_cut_request_is_not_completed() {
-    let edge = edge().start().await;
+    let edge = edge().upstream_with(STREAMED).start().await;
     for head in
         ["Content-Length: 10\r\n\r\nshort", "Transfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n"]
     {

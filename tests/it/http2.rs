@@ -6,7 +6,7 @@ use crate::harness::frames::{
     PING, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, headers,
     request,
 };
-use crate::harness::{Edge, Frames, HOST, edge};
+use crate::harness::{Edge, Frames, HOST, STREAMED, edge};
 
 const PRIORITIZED: u8 = 0x20;
 
@@ -238,7 +238,7 @@ async fn i18_a_length_is_that_of_the_data() {
 #[tokio::test]
 async fn i12_i18_a_cut_body_is_not_completed() {
     for length in [None, Some("10")] {
-        let edge = edge().tls().start().await;
+        let edge = edge().tls().upstream_with(STREAMED).start().await;
         let mut fields = request("POST", "/public/cut").to_vec();
         fields.extend(length.map(|length| (&b"content-length"[..], length.as_bytes())));
         let mut client = edge.frames().await;

@@ -193,6 +193,7 @@ mod refused_uploads;
 // Who is blamed for a silence.
 #[cfg(feature = "proxy")]
 mod silences;
+mod slow_bodies;
 // Tunnels.
 #[cfg(feature = "proxy")]
 mod websocket;

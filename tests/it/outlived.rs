@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::harness::client::{H2, Wire};
 use super::harness::gateway::Ask;
-use super::harness::{Behaviour, Edge, HOST, edge, within};
+use super::harness::{Behaviour, Edge, HOST, STREAMED, edge, within};
 
 /// Something that lasts.
 enum Lasting {
@@ -249,7 +249,7 @@ async fn a_public_tunnel_ends_when_its_route_is_gone_or_no_longer_public() {
 async fn every_kind_of_exchange_ends_with_its_user_and_with_its_token() {
     let kinds = [Behaviour::Streams, Behaviour::Pours(1 << 40), Behaviour::Echo];
     let trials = kinds.map(async |kind| {
-        let edge = edge().tls().upstream(kind).start().await;
+        let edge = edge().tls().upstream(kind).upstream_with(STREAMED).start().await;
         let now = edge.now();
         let token = |user: &str| {
             let until = now + QUARTER.as_secs();

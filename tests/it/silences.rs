@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::harness::captured::Captured;
 use super::harness::frames::{DATA, END_STREAM, Outcome, frame, headers, request};
-use super::harness::{Behaviour, Edge, HOST, Wire, edge};
+use super::harness::{Behaviour, Edge, HOST, STREAMED, Wire, edge};
 
 /// A client that pauses for longer than the application may be silent, and for less than it may itself.
 const PAUSE: Duration = Duration::from_millis(600);
@@ -150,7 +150,8 @@ async fn an_application_that_does_not_invite_the_body_is_late_too() {
 /// An edge with an application that begins to answer at once, and then waits for the rest of the request.
 async fn early() -> Edge {
     let begun = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhal";
-    limited(Behaviour::SaysEarly(begun), READ, &Captured::default()).await
+    let upstream = format!("{READ}{STREAMED}");
+    limited(Behaviour::SaysEarly(begun), &upstream, &Captured::default()).await
 }
 
 // Part 4, item 13. An answer that has begun is cut by the silence of the application, and not followed by another.

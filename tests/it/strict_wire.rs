@@ -4,7 +4,7 @@
 use std::io::Write as _;
 
 use crate::harness::captured::Captured;
-use crate::harness::{Edge, HOST, edge};
+use crate::harness::{Edge, HOST, STREAMED, edge};
 
 const ADMIN: &str = "admin: { address: '127.0.0.1:0' }";
 
@@ -173,7 +173,7 @@ async fn h4_what_is_refused_before_the_decision_is_logged_and_counted() {
 #[tokio::test]
 async fn j1_an_upload_that_stops_is_given_up() {
     let listener = "{ address: '127.0.0.1:0', limits: { body_timeout: 1s } }";
-    let edge = edge().listener(listener).start().await;
+    let edge = edge().listener(listener).upstream_with(STREAMED).start().await;
     let mut wire = edge.wire().await;
     wire.send(format!("POST /public HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10\r\n\r\nabc"))
         .await;

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Compiler;
-use super::values::{duration, size};
+use super::values::{duration, size, size_or_off};
 use crate::config::model::ConnectionLimits;
 use crate::config::place::Place;
 use crate::config::raw::{self, RawConnectionLimits};
@@ -12,6 +12,8 @@ use crate::route::target::MAX_TARGET_BYTES;
 
 const TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const KIB: u64 = 1024;
+/// Whoever asks for more a second has meant something else.
+const MOST_RATE: u64 = KIB * KIB;
 
 /// Reads the limits; what is left out is as usual.
 pub(super) fn compile(
@@ -29,6 +31,13 @@ pub(super) fn compile(
     let keepalive_timeout =
         time("keepalive_timeout", raw.keepalive_timeout.as_ref(), usual.keepalive_timeout);
     let body_timeout = time("body_timeout", raw.body_timeout.as_ref(), usual.body_timeout);
+    let body_rate = size_or_off(
+        document,
+        &place.key("body_rate"),
+        raw.body_rate.as_ref(),
+        usual.body_rate,
+        1..=MOST_RATE,
+    );
     let mut bytes = |key: &str, raw: Option<&raw::Size>, usual: usize, bounds| {
         let size = size(document, &place.key(key), raw, bounds);
         size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usual)
@@ -64,6 +73,7 @@ pub(super) fn compile(
         header_timeout,
         keepalive_timeout,
         body_timeout,
+        body_rate,
         header_bytes,
         header_count: whole(header_count),
         target_bytes,

@@ -10,19 +10,24 @@ use super::fields;
 use super::own_addresses::OwnAddresses;
 use super::upstream_limits;
 use super::upstream_tls;
-use super::values::{Names, duration, duration_or_off, items};
+use super::values::{Names, duration, duration_or_off, items, size_or_off};
 use crate::access::identity::Identity;
 use crate::config::place::Place;
 use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::{List, RawPaths, RawTimeouts, RawUpstream, Table};
 use crate::route::allowance::{Allowance, PathAllowances};
 use crate::route::host::Host;
-use crate::route::upstream::{PathCase, PathReading, PathSuffix, Timeouts, Upstream};
+use crate::route::upstream::{
+    BUFFER_REQUEST, PathCase, PathReading, PathSuffix, Timeouts, Upstream,
+};
 
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A device that reports once a week; whoever means "never" says `off`.
 const MAX_TUNNEL_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Each request that is gathered holds so much memory.
+const MOST_GATHERED: u64 = 1024 * 1024;
 
 /// The addresses of each server.
 type Addresses = Vec<Vec<SocketAddr>>;
@@ -50,6 +55,7 @@ pub(super) fn compile(
         let allow = allowances(compiler, &place.key("paths").key("allow"), raw.paths.as_ref());
         let timeouts = timeouts(compiler, &place.key("timeouts"), raw.timeouts.as_ref());
         let limits = upstream_limits::compile(compiler, &place.key("limits"), raw.limits.as_ref());
+        let gathered = buffer_request(compiler, &place.key("buffer_request"), raw);
         let tls = raw.tls.as_ref().and_then(|tls| {
             upstream_tls::compile(compiler, &place.key("tls"), tls, raw.servers.as_ref())
         });
@@ -57,10 +63,17 @@ pub(super) fn compile(
         let place = place.key("headers");
         let passed = fields::compile(compiler, &place, raw.headers.as_ref(), identity);
         let upstream = Upstream::new(name, servers, timeouts, allow).reading(reads);
-        let upstream = upstream.over(tls).limited(limits).passing(passed);
+        let upstream = upstream.over(tls).limited(limits).gathering(gathered).passing(passed);
         upstreams.insert(name.clone(), Arc::new(upstream));
     }
     upstreams
+}
+
+fn buffer_request(compiler: &mut Compiler<'_>, place: &Place, raw: &RawUpstream) -> Option<usize> {
+    let document = &mut compiler.document;
+    let usual = u64::try_from(BUFFER_REQUEST).ok();
+    let size = size_or_off(document, place, raw.buffer_request.as_ref(), usual, 1..=MOST_GATHERED);
+    size.and_then(|size| usize::try_from(size).ok())
 }
 
 fn servers(

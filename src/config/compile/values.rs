@@ -122,6 +122,21 @@ pub(super) fn size(
     None
 }
 
+/// The same, where `off` says that there is no bound.
+pub(super) fn size_or_off(
+    document: &mut Document,
+    place: &Place,
+    raw: Option<&raw::Size>,
+    default: Option<u64>,
+    bounds: RangeInclusive<u64>,
+) -> Option<u64> {
+    match raw {
+        Some(raw::Size(text)) if text == "off" => None,
+        Some(_) => size(document, place, raw, bounds).or(default),
+        None => default,
+    }
+}
+
 /// An address or a network. What is IPv4 in IPv6 clothes is compared as what it is.
 pub(super) fn network(document: &mut Document, place: &Place, text: &str) -> Option<IpNet> {
     let address = |text: &str| text.parse::<IpAddr>().map(IpNet::from);

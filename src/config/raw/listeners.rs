@@ -33,6 +33,9 @@ section! {
         keepalive_timeout: Duration,
         /// The longest pause in the body of a request or an answer. Default: 60s.
         body_timeout: Duration,
+        /// How much a second the body of a request must bring, on average over what it keeps us waiting beyond one
+        /// `body_timeout`; or `off`. Default: 500B.
+        body_rate: Size,
         /// The longest head. Default: 32KiB.
         header_bytes: Size,
         /// The most fields of a head. Default: 100.

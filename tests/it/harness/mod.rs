@@ -64,6 +64,9 @@ pub(crate) use on_both_engines;
 /// The host that the edge believes it is.
 pub(crate) const HOST: &str = "edge.example.com";
 
+/// Further keys of an upstream: it is sent bodies as they come.
+pub(crate) const STREAMED: &str = ", buffer_request: off";
+
 /// Every wait has an end: a test that hangs says where.
 #[track_caller]
 pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
