@@ -228,6 +228,26 @@ async fn express_is_not_misled() {
     }
 }
 
+// Part 4, item 15. It has one synchronous worker, which would read the body of the first until its end.
+#[tokio::test]
+async fn slow_bodies_do_not_keep_gunicorn_from_others() {
+    let trial = Trial::of(Application::gunicorn().await, "").await;
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut wire = trial.edge.wire_tls().await;
+        let ask = trial.edge.ask("POST", "/pub/slow").field("Content-Length: 10");
+        wire.send([&ask.bytes()[..], b"first"].concat()).await;
+        slow.push(wire);
+    }
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let asked = Asked { body: "whole", ..Asked::new("POST", "/pub/quick", &[]) };
+        assert_eq!(trial.read(protocol, &asked).await["body"], "whole");
+    }
+    for mut wire in slow {
+        assert_eq!(wire.ask("other").await.is(200).json()["body"], "firstother");
+    }
+}
+
 // Part 4, item 2: what an operator lets through arrives, and misleads.
 #[tokio::test]
 async fn gunicorn_believes_what_its_operator_lets_through() {
