@@ -130,6 +130,9 @@ pub(super) struct Lane {
     admitted: Semaphore,
     /// How many connections there are.
     running: Semaphore,
+    /// How often one was lent.
+    #[cfg(test)]
+    pub(super) lent: AtomicU64,
 }
 
 impl Lane {
@@ -140,6 +143,8 @@ impl Lane {
             idle: Mutex::default(),
             admitted: Semaphore::new(connections + waiting),
             running: Semaphore::new(connections),
+            #[cfg(test)]
+            lent: AtomicU64::new(0),
         }
     }
 
@@ -167,6 +172,8 @@ impl Lane {
     /// # Errors
     /// As [`Lane::run`].
     pub(super) async fn lend(&self) -> Result<Lent<'_>, StoreError> {
+        #[cfg(test)]
+        self.lent.fetch_add(1, Ordering::AcqRel);
         let admitted = self.admitted.try_acquire().map_err(|_| StoreError::Busy)?;
         let running = match timeout(PATIENCE, self.running.acquire()).await {
             Ok(running) => running.map_err(|_| StoreError::Closed)?,

@@ -5,7 +5,7 @@
 //! cannot be reached the mirror stays as it is and ages. Rows whose time is over are deleted here too, a bounded batch at a
 //! time, by whichever node comes first.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -248,14 +248,8 @@ impl Feed {
         loop {
             let entries = self.page(last).await?;
             let full = entries.len() >= usize::from(PAGE);
+            self.read_changed(&entries).await?;
             for entry in entries {
-                if let Revocation::User { name, .. } = &entry.revocation
-                    && self.mirror.holds_users()
-                {
-                    let row = self.user(name).await?;
-                    self.tell(row.as_ref());
-                    self.mirror.put_user(name, row.as_ref());
-                }
                 self.mirror.note(&entry);
                 if let Some(seen) = &mut seen {
                     seen.note(&entry.revocation, entry.at);
@@ -275,9 +269,37 @@ impl Feed {
         lent.settle(done)
     }
 
-    async fn user(&self, name: &Subject) -> Result<Option<StoredUser>, StoreError> {
+    /// Reads the users whom these entries say to be changed, all at once: behind an import of thousands, whoever was removed
+    /// would else wait for as many ways to the database and back.
+    async fn read_changed(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        if !self.mirror.holds_users() {
+            return Ok(());
+        }
+        let changed: HashSet<&Subject> = entries
+            .iter()
+            .filter_map(|entry| match &entry.revocation {
+                Revocation::User { name } => Some(name),
+                _ => None,
+            })
+            .collect();
+        let names: Vec<Subject> = changed.into_iter().cloned().collect();
+        let found = self.users(&names).await?;
+        let there: HashMap<&Subject, &StoredUser> =
+            found.iter().map(|user| (&user.name, user)).collect();
+        for name in &names {
+            let row = there.get(name).copied();
+            self.tell(row);
+            self.mirror.put_user(name, row);
+        }
+        Ok(())
+    }
+
+    async fn users(&self, names: &[Subject]) -> Result<Vec<StoredUser>, StoreError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut lent = self.store.feed().lend().await?;
-        let done = in_time(users::find(lent.connection(), name.as_str())).await;
+        let done = in_time(users::find_all(lent.connection(), names)).await;
         lent.settle(done)
     }
 
@@ -366,8 +388,11 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::super::Place;
+    use std::sync::atomic::Ordering;
+
     use super::*;
     use crate::clock::{ManualClock, Timestamp};
+    use crate::oauth::scope::Scope;
     use tokio::task::JoinSet;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -394,5 +419,35 @@ mod tests {
         assert_eq!(feed.mirror.revocations(), 0);
         let left = async |connection: &mut _| revocations::after(connection, 0, 10).await;
         assert!(feed.store.read(left).await.unwrap().is_empty());
+    }
+
+    // Part 4, item 25d.
+    #[tokio::test]
+    async fn many_changed_users_are_read_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+        let mirror = Arc::new(Mirror::new(Arc::clone(&clock), REFILL, true));
+        let place = Place::Sqlite(directory.path().join("state.db"));
+        let store = Store::open(&place, Arc::clone(&clock), Arc::clone(&mirror), None).unwrap();
+        let user = |number: u16| Subject::user(&format!("user-{number}")).unwrap();
+        let add = || UserChange::Add { password: "unreadable".to_owned(), scope: Scope::default() };
+        let mut feed = Feed::new(store.clone(), mirror, clock);
+        feed.poll().await.unwrap();
+        assert!(store.change_user(&user(0), add()).await.unwrap());
+        feed.poll().await.unwrap();
+        assert!(feed.mirror.version_of(&user(0)).is_some());
+        let mut all = JoinSet::new();
+        for number in 1..=300 {
+            let (store, name, add) = (store.clone(), user(number), add());
+            all.spawn(async move { store.change_user(&name, add).await.unwrap() });
+        }
+        all.join_all().await;
+        assert!(store.change_user(&user(0), UserChange::Delete).await.unwrap());
+        let lent = || store.feed().lent.load(Ordering::Acquire);
+        let before = lent();
+        feed.poll().await.unwrap();
+        assert_eq!(lent() - before, 3, "a look, a page, and the users of the page");
+        assert_eq!(feed.mirror.version_of(&user(0)), None, "removed");
+        assert!((1..=300).all(|number| feed.mirror.version_of(&user(number)).is_some()));
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::revocations::{self, Revocation};
 use crate::clock::Timestamp;
@@ -164,6 +164,23 @@ pub(super) async fn find(
     let select = "SELECT name, password, scope, disabled, version FROM users WHERE name = $1";
     let row = sqlx::query(select).bind(name).fetch_optional(connection).await?;
     Ok(row.as_ref().map(read).transpose()?.and_then(|row| row.user))
+}
+
+/// Those of these names that there are, in one way to the database and back.
+pub(super) async fn find_all(
+    connection: &mut AnyConnection,
+    names: &[Subject],
+) -> Result<Vec<StoredUser>, sqlx::Error> {
+    let numbers: Vec<String> = (1..=names.len()).map(|number| format!("${number}")).collect();
+    let numbers = numbers.join(", ");
+    let select = format!(
+        "SELECT name, password, scope, disabled, version FROM users WHERE name IN ({numbers})"
+    );
+    // Nearly every time it is another text: none is worth being prepared for the next.
+    let select = sqlx::query(AssertSqlSafe(select)).persistent(false);
+    let select = names.iter().fold(select, |select, name| select.bind(name.as_str()));
+    let rows = select.fetch_all(connection).await?;
+    rows.iter().filter_map(|row| read(row).map(|row| row.user).transpose()).collect()
 }
 
 /// Up to so many users whose names come after one, in their order.

@@ -5,11 +5,16 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use portcullis::oauth::scope::Scope;
 use portcullis::oauth::subject::Subject;
-use portcullis::state::Revocation;
+use portcullis::state::{Revocation, UserChange};
 use sqlx::PgPool;
+use tokio::task::JoinSet;
 
+use super::harness::gateway::HASH;
+use super::harness::node::report;
 use super::harness::postgres::Postgres;
+use super::harness::relay::Relay;
 use super::harness::{edge, within};
 
 fn subject(name: &str) -> Subject {
@@ -81,4 +86,39 @@ async fn a_node_that_hangs_in_a_transaction_does_not_hold_up_the_others_for_long
     });
     revoked.await.expect("the database ends a transaction that nobody goes on with");
     assert!(edge.mirror().knows_end_of(&subject("bob")));
+}
+
+// Part 4, item 25d.
+#[tokio::test]
+async fn who_was_removed_behind_a_large_import_is_not_late() {
+    const IMPORTED: usize = 1_500;
+    let server = Postgres::start().await;
+    let relay = Relay::start(&server);
+    let one = edge().postgres(&server.url()).users_in_database().start().await;
+    let away = edge().postgres(&relay.url()).users_in_database().start().await;
+    let (alice, bob) = (away.tokens("alice").await, away.tokens("bob").await);
+    let user = |pair: &super::harness::Pair| away.get("/notes/1").bearer(&pair.access);
+    user(&alice).await.is(200);
+    relay.silence();
+    let mut import = JoinSet::new();
+    for number in 0..IMPORTED {
+        let (store, name) = (one.store().clone(), subject(&format!("imported-{number}")));
+        let (password, scope) = (HASH.to_owned(), Scope::parse("notes:read").unwrap());
+        let add = UserChange::Add { password, scope };
+        import.spawn(async move { store.change_user(&name, add).await.unwrap() });
+    }
+    assert!(within(import.join_all()).await.into_iter().all(|added| added));
+    let alices = subject("alice");
+    assert!(within(one.store().change_user(&alices, UserChange::Delete)).await.unwrap());
+
+    let before = relay.sent();
+    relay.heal();
+    within(async { while user(&alice).await.status != 401 {} }).await;
+    let sent = relay.sent() - before;
+    user(&bob).await.is(200);
+    report(&format!("feed: {IMPORTED} changed users, {sent} ways to the database and back"));
+    assert!(sent < 100, "{sent} ways to the database and back");
+    let last = subject(&format!("imported-{}", IMPORTED - 1));
+    let version = within(one.store().user(last.as_str())).await.unwrap().unwrap().version;
+    within(away.mirror().reached(version)).await;
 }
