@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use sqlx::{AnyConnection, Executor as _, Row as _};
+use tokio::time::timeout;
 
-use super::connections::{Connector, Lane, Lanes, in_time};
+use super::connections::{Connector, Lane, Lanes, PATIENCE};
 use super::engine::Engine;
 use super::families::{self, Family, NewFamily, Rotated, Rotation};
 use super::mirror::Mirror;
@@ -136,15 +137,25 @@ impl Store {
         &self.time
     }
 
-    /// Whether two connections are two sessions. What prepares statements needs a session of its own.
+    /// Whether each connection is a session of its own, which whoever prepares statements needs. A pooler that hands out
+    /// sessions by transaction gives the one that was just free to whoever asks next, and another to the first while that
+    /// one has it.
     pub(super) async fn is_not_pooled(&self) -> Result<(), StoreError> {
         let (mut one, mut other) = (self.lanes.feed.lend().await?, self.lanes.node.lend().await?);
-        let first = in_time(session(one.connection())).await;
-        let second = in_time(session(other.connection())).await;
-        match (one.settle(first)?, other.settle(second)?) {
-            (first, second) if first == second => Err(StoreError::Pooled),
-            _ => Ok(()),
-        }
+        let asking = async {
+            let before = session(one.connection()).await?;
+            other.connection().execute("BEGIN").await?;
+            let held = session(other.connection()).await?;
+            let is_ours = held != before && session(one.connection()).await? == before;
+            other.connection().execute("COMMIT").await?;
+            Ok::<_, sqlx::Error>(is_ours)
+        };
+        // Whatever fails, drops both connections, which closes them.
+        let asked = timeout(2 * PATIENCE, asking).await;
+        let is_ours = asked.map_err(|_| StoreError::Late(2 * PATIENCE))??;
+        one.settle(Ok(()))?;
+        other.settle(Ok(()))?;
+        if is_ours { Ok(()) } else { Err(StoreError::Pooled) }
     }
 
     /// The tag key of a family that begins.

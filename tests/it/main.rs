@@ -80,6 +80,9 @@ mod token_endpoint;
 // The feed between nodes, on PostgreSQL.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod feed;
+// A pooler before the database.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod pooler;
 // Whose the state is.
 #[cfg(feature = "proxy")]
 mod owner;

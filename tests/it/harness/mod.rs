@@ -3,6 +3,8 @@
 
 #[cfg(feature = "external-tests")]
 pub(crate) mod applications;
+#[cfg(feature = "external-tests")]
+pub(crate) mod bouncer;
 pub(crate) mod captured;
 pub(crate) mod certs;
 pub(crate) mod client;

@@ -23,13 +23,12 @@ use super::within;
 /// How PostgreSQL names its socket when the port is the usual one.
 pub(crate) const SOCKET: &str = ".s.PGSQL.5432";
 
-/// Runs the server until standard input ends, and removes its files unless told to keep them. SIGQUIT is the shutdown that
-/// PostgreSQL itself bounds; what was committed is recovered at the next start.
+/// Runs the server until standard input ends, and removes its files unless told to keep them.
 const KEEPER: &str = r#"
-directory=$1; shift
+directory=$1; stop=$2; shift 2
 "$@" &
 read -r word
-kill -s CONT $!; kill -s QUIT $!; wait $!
+kill -s CONT $!; kill -s "$stop" $!; wait $!
 [ "$word" = keep ] || rm -rf "$directory"
 "#;
 
@@ -48,26 +47,42 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Makes a cluster and starts it.
     pub(crate) async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let root = directory.path().metadata().unwrap().uid() == 0;
-        let owner = root.then(unprivileged);
-        if let Some((user, group)) = owner {
-            chown(directory.path(), Some(user), Some(group)).unwrap();
-        }
-        let mut server = Self {
-            keeper: None,
-            paused: false,
-            databases: AtomicU32::new(0),
-            programs: programs(),
-            owner,
-            directory,
-        };
+        let mut server = Self::stopped();
         let mut initdb = server.command(server.programs.join("initdb"));
         initdb.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]);
         let made = initdb.arg("-D").arg(server.data()).output().unwrap();
         assert!(made.status.success(), "initdb: {made:?}");
         server.restart().await;
         server
+    }
+
+    /// A standby of this server, which follows it.
+    pub(crate) async fn standby(&self) -> Self {
+        let mut standby = Self::stopped();
+        let mut copy = standby.command(beside(&standby.programs, "pg_basebackup"));
+        copy.args(["-U", "postgres", "-R", "-c", "fast", "-h"]).arg(self.directory.path());
+        let made = copy.arg("-D").arg(standby.data()).output().unwrap();
+        assert!(made.status.success(), "pg_basebackup: {made:?}");
+        standby.restart().await;
+        standby
+    }
+
+    /// A place for a cluster.
+    fn stopped() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().metadata().unwrap().uid() == 0;
+        let owner = root.then(unprivileged);
+        if let Some((user, group)) = owner {
+            chown(directory.path(), Some(user), Some(group)).unwrap();
+        }
+        Self {
+            keeper: None,
+            paused: false,
+            databases: AtomicU32::new(0),
+            programs: programs(),
+            owner,
+            directory,
+        }
     }
 
     /// One server for all tests of this run; each takes a database of its own.
@@ -124,36 +139,28 @@ impl Postgres {
     /// Starts it again on the same files, and waits until it takes connections.
     pub(crate) async fn restart(&mut self) {
         self.stop();
-        let mut command = self.command("/bin/sh");
-        command.args(["-c", KEEPER, "sh"]).arg(self.directory.path());
-        command.arg(self.programs.join("postgres")).arg("-D").arg(self.data());
-        command.arg("-k").arg(self.directory.path());
-        command.args(["-c", "listen_addresses=", "-c", "fsync=on", "-c", "port=5432"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let log = child.stderr.take().unwrap();
-        self.keeper = Some(Keeper(child));
+        let mut server = self.command(self.programs.join("postgres"));
+        server.arg("-D").arg(self.data()).arg("-k").arg(self.directory.path());
+        server.args(["-c", "listen_addresses=", "-c", "fsync=on", "-c", "port=5432"]);
+        // A standby says "ready to accept read-only connections".
+        let ready = "database system is ready to accept";
+        // The shutdown that PostgreSQL itself bounds; what was committed is recovered at the next start.
+        let how = Kept { directory: self.directory.path(), ready, stop: "QUIT" };
+        self.keeper = Some(Keeper::starts(self, &server, &how).await);
+    }
 
-        let (read, mut reading) = unbounded_channel();
-        // A thread, since it must go on reading while a test of one thread waits for the server's end.
-        std::thread::spawn(move || {
-            for line in BufReader::new(log).lines().map_while(Result::ok) {
-                read.send(line).ok();
-            }
-        });
-        let mut before = String::new();
-        loop {
-            let line = within(reading.recv()).await.expect("the keeper ended");
-            if line.contains("database system is ready to accept connections") {
-                return;
-            }
-            before = before + &line + "\n";
-            assert!(!line.contains("FATAL"), "PostgreSQL does not start:\n{before}");
-        }
+    /// The directory of its socket.
+    pub(super) fn place(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Whom it runs as, if not as us.
+    pub(super) const fn owner(&self) -> Option<(u32, u32)> {
+        self.owner
     }
 
     /// A program, about to run as the server's user.
-    fn command(&self, program: impl Into<OsString>) -> Command {
+    pub(super) fn command(&self, program: impl Into<OsString>) -> Command {
         let mut command = Command::new(program.into());
         command.current_dir(self.directory.path()).env("LC_ALL", "C").env_remove("PGDATA");
         if let Some((user, group)) = self.owner {
@@ -178,11 +185,51 @@ impl Drop for Postgres {
     }
 }
 
-/// The shell beside the server.
-struct Keeper(Child);
+/// How a program is kept.
+pub(super) struct Kept<'a> {
+    /// Its own, which goes with it.
+    pub(super) directory: &'a Path,
+    /// What it says once it is ready.
+    pub(super) ready: &'a str,
+    /// The signal that ends it.
+    pub(super) stop: &'a str,
+}
+
+/// The shell beside a server.
+pub(super) struct Keeper(Child);
 
 impl Keeper {
-    fn ends(mut self, word: &str) {
+    /// Starts a program as the user of this server, and waits until it says that it is ready.
+    pub(super) async fn starts(server: &Postgres, program: &Command, how: &Kept<'_>) -> Self {
+        let mut command = server.command("/bin/sh");
+        command.args(["-c", KEEPER, "sh"]).arg(how.directory).arg(how.stop);
+        command.arg(program.get_program()).args(program.get_args());
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = child.stderr.take().unwrap();
+        let keeper = Self(child);
+
+        let (read, mut reading) = unbounded_channel();
+        // A thread, since it must go on reading while a test of one thread waits for the server's end.
+        std::thread::spawn(move || {
+            for line in BufReader::new(log).lines().map_while(Result::ok) {
+                read.send(line).ok();
+            }
+        });
+        let mut before = String::new();
+        loop {
+            let line = within(reading.recv()).await;
+            assert!(line.is_some(), "the keeper ended:\n{before}");
+            let line = line.unwrap();
+            if line.contains(how.ready) {
+                return keeper;
+            }
+            before = before + &line + "\n";
+            assert!(!line.contains("FATAL"), "it does not start:\n{before}");
+        }
+    }
+
+    pub(super) fn ends(mut self, word: &str) {
         self.0.stdin.take().unwrap().write_all(word.as_bytes()).ok();
         self.0.wait().unwrap();
     }
@@ -201,6 +248,16 @@ fn programs() -> PathBuf {
     places.extend(versions.map(|version| version.unwrap().path().join("bin")));
     let complete = |place: &PathBuf| ["initdb", "postgres"].iter().all(|p| place.join(p).is_file());
     places.into_iter().find(complete).expect("no initdb and postgres here: install postgresql")
+}
+
+/// Another program of PostgreSQL. Where the server's own lead elsewhere, it is in Debian's place.
+fn beside(programs: &Path, name: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut places = vec![programs.to_owned()];
+    places.extend(versions.map(|version| version.unwrap().path().join("bin")));
+    let found = places.into_iter().map(|place| place.join(name)).find(|path| path.is_file());
+    assert!(found.is_some(), "no {name} here: install postgresql");
+    found.unwrap()
 }
 
 /// Somebody without rights.

@@ -17,6 +17,8 @@ use crate::binary::{PASSWORD, Site};
 pub(crate) struct Running {
     pub(super) child: Child,
     log: UnboundedReceiver<String>,
+    /// What it logged before it listened.
+    early: Vec<Value>,
     pub(crate) edge: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -32,14 +34,22 @@ impl Running {
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let mut log = lines(child.stderr.take().unwrap());
-        let edge = address(&logged(&mut log, "listening").await);
-        let admin = address(&logged(&mut log, "admin listening").await);
-        Self { child, log, edge, admin }
+        let mut early = Vec::new();
+        let edge = address(&logged(&mut log, "listening", &mut early).await);
+        let admin = address(&logged(&mut log, "admin listening", &mut early).await);
+        Self { child, log, early, edge, admin }
+    }
+
+    /// The line of its log with this message, of those from before it listened.
+    #[cfg(feature = "external-tests")]
+    pub(crate) fn has_said(&self, message: &str) -> &Value {
+        let is_it = |line: &&Value| line["message"].as_str().is_some_and(|m| m.contains(message));
+        self.early.iter().find(is_it).unwrap_or_else(|| panic!("{message}: {:?}", self.early))
     }
 
     /// Waits for this line of its log.
     pub(crate) async fn says(&mut self, message: &str) -> Value {
-        logged(&mut self.log, message).await
+        logged(&mut self.log, message, &mut self.early).await
     }
 
     /// Ends it, and returns what it has logged since it listened.
@@ -146,7 +156,11 @@ fn lines(log: ChildStderr) -> UnboundedReceiver<String> {
     reading
 }
 
-async fn logged(log: &mut UnboundedReceiver<String>, message: &str) -> Value {
+async fn logged(
+    log: &mut UnboundedReceiver<String>,
+    message: &str,
+    others: &mut Vec<Value>,
+) -> Value {
     let mut before = String::new();
     loop {
         let line = within(log.recv()).await;
@@ -156,6 +170,7 @@ async fn logged(log: &mut UnboundedReceiver<String>, message: &str) -> Value {
             return said;
         }
         before = before + &line + "\n";
+        others.push(said);
     }
 }
 
