@@ -24,6 +24,7 @@ use crate::observe;
 use crate::proxy::{Inherited, QUIET, Server};
 use crate::random::{OsRandom, identifier};
 use crate::secret::Secret;
+use crate::state::Roster;
 use crate::users::PasswordHash;
 
 /// Where the demo listens when the port is free.
@@ -53,7 +54,8 @@ pub(super) fn demo() -> anyhow::Result<ExitCode> {
             Box::new(std::io::stdout()),
         )?;
         if let Some(state) = &config.state {
-            shared = shared.with_state(state, config.login.limits)?;
+            let roster = Roster::new(&file, config.clients.iter().map(|client| &client.id));
+            shared = shared.with_state(state, config.login.limits, roster)?;
         }
         let shared = Arc::new(shared);
         let live = Live::start(&file, Box::new(SystemSources), config, Arc::clone(&shared));

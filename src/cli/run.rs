@@ -29,7 +29,7 @@ use crate::gateway::live::Live;
 use crate::observe;
 use crate::proxy::{Inherited, QUIET, Server};
 use crate::random::OsRandom;
-use crate::state::{Store, StoreError};
+use crate::state::{Roster, Store, StoreError};
 
 /// How long a start waits for the state store.
 const STATE_PATIENCE: Duration = Duration::from_secs(5);
@@ -67,7 +67,8 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     )?;
     observe::count_panics(Arc::clone(&shared.metrics));
     if let Some(state) = &config.state {
-        shared = shared.with_state(state, config.login.limits)?;
+        let roster = Roster::new(file, config.clients.iter().map(|client| &client.id));
+        shared = shared.with_state(state, config.login.limits, roster)?;
     }
     let shared = Arc::new(shared);
     let live = match Live::start(file, Box::new(SystemSources), config, Arc::clone(&shared)) {

@@ -40,7 +40,7 @@ use crate::observe::{AccessLog, Metrics};
 use crate::random::Random;
 use crate::route::host::Host;
 use crate::route::table::RouteTable;
-use crate::state::{Mirror, State, StateSettings, StoreError};
+use crate::state::{Mirror, Roster, State, StateSettings, StoreError};
 use crate::throttle::{Limits, Throttle};
 use crate::token::{Issuer, TokenCache, Verifier};
 use crate::users::{Dummy, HashPool, HashPoolSettings, UserStore};
@@ -122,13 +122,19 @@ impl Shared {
     ///
     /// # Errors
     /// [`StartError::State`] when the place is unusable.
-    pub fn with_state(mut self, config: &StateConfig, limits: Limits) -> Result<Self, StartError> {
+    pub fn with_state(
+        mut self,
+        config: &StateConfig,
+        limits: Limits,
+        roster: Roster,
+    ) -> Result<Self, StartError> {
         let metrics = Arc::clone(&self.metrics);
         let settings = StateSettings {
             clock: Arc::clone(&self.clock),
             max_staleness: config.max_staleness,
             users: config.users,
             issuer: config.issuer.clone(),
+            roster,
             observer: Some(Arc::new(move |writes| metrics.state_committed(writes))),
         };
         self.throttle.set_limits(limits);

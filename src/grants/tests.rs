@@ -17,7 +17,7 @@ use crate::oauth::scope::{Catalogue, Scope};
 use crate::oauth::subject::Subject;
 use crate::random::{OsRandom, Random};
 use crate::secret::Secret;
-use crate::state::{Place, State, StateSettings, StoredUser, UserChange};
+use crate::state::{Place, Roster, State, StateSettings, StoredUser, UserChange};
 use crate::throttle::{Limits, Throttle};
 use crate::token::Issuer;
 use crate::users::{Cost, Dummy, HashPool, HashPoolSettings, PasswordHash, UserStore};
@@ -50,6 +50,7 @@ impl Stage {
             max_staleness: Duration::from_secs(300),
             users: true,
             issuer: "https://edge.example.com".to_owned(),
+            roster: Roster::new(std::path::Path::new("portcullis.yaml"), []),
             observer: None,
         };
         let place = Place::Sqlite(directory.path().join("state.db"));

@@ -68,7 +68,13 @@ pub(super) async fn follow(
             // However much there is to delete, the next poll is not kept waiting for it: nothing is known of the others then.
             match feed.purge().await {
                 Ok(Purged::More) => {}
-                Ok(Purged::All) => purged = now,
+                Ok(Purged::All) => {
+                    purged = now;
+                    // The others see by it that we are there.
+                    if let Err(error) = feed.store.keep_roster().await {
+                        tracing::warn!(%error, "the clients of this node could not be written down");
+                    }
+                }
                 Err(error) => {
                     purged = now;
                     tracing::warn!(%error, "what has ended could not be deleted from the store");
@@ -191,6 +197,8 @@ impl Feed {
     async fn fill(&mut self, before: Option<&Known>) -> Result<Filled, StoreError> {
         self.store.prepare().await?;
         self.store.write(Write::Epoch(random_epoch()?)).await?;
+        // Before anything is read, so that what it revokes is known here before anybody is let in.
+        self.store.keep_roster().await?;
         let look = self.look(0).await?;
         let epoch = look.epoch.ok_or(StoreError::Corrupt("feed without an epoch"))?;
         let changed = match self.mirror.holds_users() {

@@ -15,6 +15,7 @@
 //! | a login fails | within half a second, after the answer | wall time of the node that answers | its throttle, at its next round (half a second) |
 //! | the store cannot be reached | nothing changes | monotonic time since the last poll that ended well | judges for itself |
 
+mod clients;
 mod connections;
 mod engine;
 mod epoch;
@@ -53,6 +54,7 @@ use crate::clock::Clock;
 use crate::supervise::{keep_up, keep_up_thread};
 use crate::throttle::Throttle;
 
+pub use clients::Roster;
 pub use error::StoreError;
 pub use families::{Family, NewFamily, Rotated, Rotation};
 pub use held::Held;
@@ -74,6 +76,8 @@ pub struct StateSettings {
     pub users: bool,
     /// Whose the store is: it refuses to be another's.
     pub issuer: String,
+    /// The clients of this node at its start.
+    pub roster: Roster,
     /// Told how many writes shared one commit.
     pub observer: Option<Arc<dyn Fn(usize) + Send + Sync>>,
 }
@@ -111,7 +115,7 @@ impl State {
     /// # Errors
     /// [`StoreError`] when the place itself is unusable, or no thread can be started.
     pub fn open(place: &Place, settings: StateSettings) -> Result<Self, StoreError> {
-        let StateSettings { clock, max_staleness, users, issuer, observer } = settings;
+        let StateSettings { clock, max_staleness, users, issuer, roster, observer } = settings;
         let mirror = Arc::new(Mirror::new(Arc::clone(&clock), max_staleness, users));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
@@ -120,7 +124,7 @@ impl State {
             .build()?;
         let within = runtime.enter();
         let store = Store::open(place, Arc::clone(&clock), Arc::clone(&mirror), observer)?;
-        let store = store.owned_by(&issuer);
+        let store = store.owned_by(&issuer).with_roster(roster);
         let (fills, filled) = watch::channel(false);
         let (stop, stopped) = watch::channel(());
         let (own, seen, time) = (store.clone(), Arc::clone(&mirror), Arc::clone(&clock));

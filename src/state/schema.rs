@@ -81,6 +81,15 @@ CREATE TABLE IF NOT EXISTS settings (
 );
 ";
 
+/// Which node has which clients, in order and with a space between, and when it was last seen.
+const NODE_CLIENTS: &str = "
+CREATE TABLE IF NOT EXISTS node_clients (
+    node TEXT PRIMARY KEY,
+    clients TEXT NOT NULL,
+    seen_at BIGINT NOT NULL
+);
+";
+
 /// What a login asks for in the order of revocations.
 macro_rules! order_index {
     () => {
@@ -108,7 +117,9 @@ pub(super) fn migrator(engine: Engine) -> Migrator {
     let failures = Migration::new(2, "failures".into(), simple, FAILURES.into_sql_str(), false);
     let order = Migration::new(3, "order".into(), simple, order(engine).into_sql_str(), false);
     let settings = Migration::new(5, "settings".into(), simple, SETTINGS.into_sql_str(), false);
-    let mut migrator = Migrator::with_migrations(vec![tables, failures, order, settings]);
+    let clients = Migration::new(6, "clients".into(), simple, NODE_CLIENTS.into_sql_str(), false);
+    let all = vec![tables, failures, order, settings, clients];
+    let mut migrator = Migrator::with_migrations(all);
     // `prepare` has one of its own, which both engines know.
     migrator.set_locking(false);
     // A newer version may have been here, during an upgrade: tables are only ever added to.

@@ -21,7 +21,7 @@ use super::revocations::{self, Revocation};
 use super::time::{StoreTime, seconds};
 use super::users::{self, StoredRow, StoredUser, UserChange};
 use super::writer::{Write, Writers, Written};
-use super::{FamilyId, RefreshToken, StoreError, StoreKey, TagKey, file};
+use super::{FamilyId, RefreshToken, Roster, StoreError, StoreKey, TagKey, file};
 use crate::clock::Clock;
 use crate::oauth::subject::Subject;
 use crate::random::{OsRandom, RandomError};
@@ -47,6 +47,8 @@ pub struct Store {
     issuer: Option<Arc<str>>,
     /// What the keys of new families come from; `None` before the store was reached.
     key: Arc<RwLock<Option<StoreKey>>>,
+    /// The clients of the node whose store this is; a command is no node.
+    roster: Arc<RwLock<Option<Roster>>>,
 }
 
 /// What a text that may be a refresh token is.
@@ -114,6 +116,7 @@ impl Store {
             time,
             issuer: None,
             key: Arc::default(),
+            roster: Arc::default(),
         })
     }
 
@@ -300,6 +303,10 @@ impl Store {
 
     pub(super) fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
+    }
+
+    pub(super) const fn roster(&self) -> &Arc<RwLock<Option<Roster>>> {
+        &self.roster
     }
 
     pub(super) const fn engine(&self) -> Engine {

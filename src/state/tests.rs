@@ -1,6 +1,7 @@
 //! The store's contract, on SQLite in a directory of its own; `tests/it` tells the same stories through the whole product, on
 //! both engines.
 
+mod clients;
 mod failures;
 mod supervised;
 

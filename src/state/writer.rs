@@ -13,7 +13,9 @@ use sqlx::{AnyConnection, Connection as _};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::clients;
 use super::connections::{Connector, Lane, PATIENCE};
+use super::engine::Engine;
 use super::epoch;
 use super::failures;
 use super::families::{self, NewFamily, Rotated, Rotation};
@@ -21,7 +23,7 @@ use super::mirror::Mirror;
 use super::revocations::{self, Entry, Revocation};
 use super::time::StoreTime;
 use super::users::{self, UserChange};
-use super::{FamilyId, StoreError};
+use super::{FamilyId, Roster, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::oauth::subject::Subject;
 use crate::supervise::keep_up;
@@ -63,6 +65,8 @@ pub(super) enum Write {
     },
     /// What the store has lost.
     Restore(Vec<Revocation>),
+    /// Which clients this node has.
+    Roster(Roster),
     /// Nothing; but it has to reach the disk.
     Probe,
 }
@@ -83,7 +87,8 @@ impl Write {
             Self::User { name, .. } => (3, name.as_str()),
             Self::RemoveRow(name) => (3, name.as_str()),
             Self::Revoke(_) => (4, ""),
-            Self::Epoch(_) | Self::Renew { .. } | Self::Restore(_) | Self::Probe => (4, ""),
+            Self::Epoch(_) | Self::Renew { .. } | Self::Restore(_) => (4, ""),
+            Self::Roster(_) | Self::Probe => (4, ""),
             Self::Failures(_) => (5, ""),
             Self::Purge { .. } => (6, ""),
         }
@@ -225,14 +230,15 @@ impl Writer {
         if writes.is_empty() {
             return Ok(Vec::new());
         }
-        let begin = self.lane.connector().engine.begin();
+        let engine = self.lane.connector().engine;
+        let begin = engine.begin();
         let transact = async |connection: &mut AnyConnection| {
             let mut transaction = connection.begin_with(begin).await?;
             // Whatever is compared with what another node wrote is told by one clock.
             let now = self.time.now(&mut transaction).await?;
             let (mut written, mut revoked) = (Vec::with_capacity(writes.len()), Vec::new());
             for write in writes {
-                let (outcome, revocation) = apply(&mut transaction, write, now).await?;
+                let (outcome, revocation) = apply(&mut transaction, engine, write, now).await?;
                 written.push(outcome);
                 revoked.extend(revocation);
             }
@@ -276,54 +282,60 @@ async fn gather(waiting: &Mutex<mpsc::Receiver<Job>>) -> Option<Vec<Job>> {
 
 async fn apply(
     connection: &mut AnyConnection,
+    engine: Engine,
     write: &Write,
     now: Timestamp,
-) -> Result<(Written, Option<Entry>), sqlx::Error> {
+) -> Result<(Written, Vec<Entry>), sqlx::Error> {
     Ok(match write {
-        Write::Begin(new) => (Written::Changed(families::begin(connection, new).await?), None),
+        Write::Begin(new) => {
+            (Written::Changed(families::begin(connection, new).await?), Vec::new())
+        }
         Write::Rotate(rotation) => {
             let (rotated, revoked) = families::rotate(connection, rotation, now).await?;
-            (Written::Rotated(rotated), revoked)
+            (Written::Rotated(rotated), revoked.into_iter().collect())
         }
         Write::EndFamily { id, subject, access } => {
             let ended = families::end(connection, id, subject, *access, now).await?;
-            (Written::Changed(ended.is_some()), ended)
+            (Written::Changed(ended.is_some()), ended.into_iter().collect())
         }
         Write::Revoke(revocation) => {
-            (Written::Done, Some(revocations::record(connection, revocation, now).await?))
+            (Written::Done, vec![revocations::record(connection, revocation, now).await?])
         }
         Write::User { name, change } => {
-            (Written::Changed(users::change(connection, name, change, now).await?), None)
+            (Written::Changed(users::change(connection, name, change, now).await?), Vec::new())
         }
         Write::Epoch(epoch) => {
             epoch::begin(connection, *epoch).await?;
-            (Written::Done, None)
+            (Written::Done, Vec::new())
         }
         Write::Renew { from, to, least } => {
             epoch::renew(connection, *from, *to, *least).await?;
-            (Written::Done, None)
+            (Written::Done, Vec::new())
         }
         Write::Restore(lost) => {
             epoch::restore(connection, lost, now).await?;
-            (Written::Done, None)
+            (Written::Done, Vec::new())
         }
         Write::RemoveRow(name) => {
-            (Written::Changed(users::remove_row(connection, name).await?), None)
+            (Written::Changed(users::remove_row(connection, name).await?), Vec::new())
+        }
+        Write::Roster(roster) => {
+            (Written::Done, clients::keep(connection, engine, roster, now).await?)
         }
         Write::Probe => {
             let update = "UPDATE feed SET seq = seq WHERE name = 'failures'";
             sqlx::query(update).execute(connection).await?;
-            (Written::Done, None)
+            (Written::Done, Vec::new())
         }
         Write::Failures(changes) => {
             failures::add(connection, changes).await?;
-            (Written::Done, None)
+            (Written::Done, Vec::new())
         }
         Write::Purge { limit } => {
             let families = families::purge(connection, now, *limit).await?;
             let revocations = revocations::purge(connection, now, *limit).await?;
             let failures = failures::purge(connection, now, *limit).await?;
-            (Written::Purged(families.max(revocations).max(failures)), None)
+            (Written::Purged(families.max(revocations).max(failures)), Vec::new())
         }
     })
 }

@@ -83,6 +83,9 @@ mod feed;
 // A pooler before the database.
 #[cfg(all(feature = "proxy", feature = "external-tests"))]
 mod pooler;
+// Clients that are taken out and put back.
+#[cfg(all(feature = "proxy", feature = "external-tests"))]
+mod removed_clients;
 // Whose the state is.
 #[cfg(feature = "proxy")]
 mod owner;

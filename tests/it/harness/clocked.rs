@@ -12,6 +12,7 @@ use portcullis::gateway::Shared;
 use portcullis::gateway::live::Live;
 use portcullis::proxy::{Inherited, Server};
 use portcullis::random::OsRandom;
+use portcullis::state::Roster;
 use tokio::sync::watch;
 
 /// The machine's clock, and so many seconds.
@@ -65,7 +66,8 @@ impl Clocked {
         let log = Box::new(std::io::sink());
         let mut shared = Shared::start(clock, Arc::new(OsRandom), 1, log).unwrap();
         if let Some(state) = &config.state {
-            shared = shared.with_state(state, config.login.limits).unwrap();
+            let roster = Roster::new(file, config.clients.iter().map(|client| &client.id));
+            shared = shared.with_state(state, config.login.limits, roster).unwrap();
             assert!(shared.state.as_ref().unwrap().filled(Duration::from_secs(20)).await);
         }
         let shared = Arc::new(shared);

@@ -19,6 +19,7 @@ use portcullis::gateway::live::Live;
 use portcullis::keys::{Algorithm, generate};
 use portcullis::proxy::{Inherited, Server};
 use portcullis::random::OsRandom;
+use portcullis::state::Roster;
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -195,14 +196,13 @@ impl EdgeBuilder {
         let loaded = config::load(&file, &TestSources);
         let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
         let config = loaded.config.unwrap_or_else(|| panic!("{}", problems.join("\n")));
-        let listeners = config.listeners.clone();
-        let admin = config.admin;
-        let clock = Arc::new(ManualClock::new(START));
-        let mut shared =
-            Shared::start(Arc::clone(&clock) as _, Arc::new(OsRandom), 1, Box::new(self.log))
-                .unwrap();
+        let (listeners, admin) = (config.listeners.clone(), config.admin);
+        let (clock, log) = (Arc::new(ManualClock::new(START)), Box::new(self.log));
+        let shared = Shared::start(Arc::clone(&clock) as _, Arc::new(OsRandom), 1, log);
+        let mut shared = shared.unwrap();
         if let Some(state) = &config.state {
-            shared = shared.with_state(state, config.login.limits).unwrap();
+            let roster = Roster::new(&file, config.clients.iter().map(|client| &client.id));
+            shared = shared.with_state(state, config.login.limits, roster).unwrap();
             let place = shared.state.as_ref().unwrap();
             assert!(place.filled(Duration::from_secs(20)).await);
             if state.users {
