@@ -5,9 +5,14 @@ use std::time::Duration;
 use portcullis::oauth::subject::Subject;
 use portcullis::state::Revocation;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tokio::time::Instant;
 
+use super::binary::Site;
+use super::harness::clocked::{Clocked, OffsetClock};
+use super::harness::node::{configuration, report};
 use super::harness::postgres::Postgres;
-use super::harness::{Edge, edge, within};
+use super::harness::relay::Relay;
+use super::harness::{Edge, Pair, Wire, edge, within};
 
 fn subject(name: &str) -> Subject {
     Subject::parse(name).unwrap()
@@ -62,7 +67,7 @@ async fn transactions_that_a_lock_held_up_leave_nothing_behind() {
 }
 
 /// The statuses of logins while the database does not let them.
-async fn futures_of(edge: &Edge, pair: &super::harness::Pair) -> Vec<u16> {
+async fn futures_of(edge: &Edge, pair: &Pair) -> Vec<u16> {
     let ask = async || edge.refresh(pair).await.status;
     let (a, b, c, d) = tokio::join!(ask(), ask(), ask(), ask());
     vec![a, b, c, d]
@@ -101,6 +106,127 @@ async fn a_revocation_that_does_not_become_durable_is_not_unheard_of() {
     until(|| !edge.mirror().is_current()).await;
     stalled.rollback().await.unwrap();
     until(|| is_ready(&edge)).await;
+}
+
+// Part 4, item 25b. Each answer takes most of the time that it may.
+#[tokio::test]
+async fn a_delay_below_the_timeout_does_not_make_readiness_flap_and_silence_ends_it() {
+    let server = Postgres::start().await;
+    let relay = Relay::start(&server);
+    let site = Site::new("127.0.0.1:9");
+    let state = "{ postgres: { url: { file: database-url } } }";
+    site.write("portcullis.yaml", configuration("127.0.0.1:9", state));
+    site.write("database-url", relay.url());
+    // By the machine's clock: readiness is a matter of real time.
+    let node = Clocked::start(&site.path("portcullis.yaml"), OffsetClock::new(0)).await;
+    let readyz = async || {
+        let request = "GET /readyz HTTP/1.1\r\nHost: admin\r\n\r\n";
+        Wire::connect(node.admin).await.ask(request).await.status
+    };
+    let (began, mut asked) = (Instant::now(), 0);
+    for delay in [200, 700, 1_200] {
+        relay.slow_down(Duration::from_millis(delay));
+        let before = relay.sent();
+        // The feed and the exchange of failed logins ask once in each round.
+        while relay.sent() < before + 6 {
+            assert_eq!(readyz().await, 200, "{delay} ms each way, after {asked} times");
+            asked += 1;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    let slow = began.elapsed();
+    assert!(asked > 100, "{asked} times in {slow:?}");
+    relay.silence();
+    within(async { while readyz().await != 503 {} }).await;
+    relay.heal();
+    within(async { while readyz().await != 200 {} }).await;
+    report(&format!(
+        "readiness: 200 in {asked} of {asked}, {slow:.1?} of slow answers; 503 in silence"
+    ));
+}
+
+/// Waits until this query has this answer.
+async fn answers<T>(url: &str, query: &str, wanted: T)
+where
+    T: PartialEq
+        + Unpin
+        + Send
+        + for<'r> sqlx::Decode<'r, sqlx::Postgres>
+        + sqlx::Type<sqlx::Postgres>,
+{
+    let mut connection = within(PgConnection::connect(url)).await.unwrap();
+    within(async {
+        loop {
+            let ask = sqlx::query_scalar::<_, T>(AssertSqlSafe(query.to_owned()));
+            if ask.fetch_one(&mut connection).await.unwrap() == wanted {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+// Part 4, item 25. With a real standby, that lacks what the primary committed last and is promoted.
+#[tokio::test]
+async fn a_standby_that_lacks_the_last_commits_is_promoted() {
+    let mut primary = Postgres::start().await;
+    let relay = Relay::start(&primary);
+    let (one, other) =
+        (edge().postgres(&relay.url()).start().await, edge().postgres(&relay.url()).start().await);
+    let (alice, bob) = (one.tokens("alice").await, one.tokens("bob").await);
+    revoke(&one, "kept").await;
+    let standby = primary.standby().await;
+    // From here on it hears nothing any more.
+    for statement in ["ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"] {
+        execute(&mut within(PgConnection::connect(&standby.url())).await.unwrap(), statement).await;
+    }
+    answers(&standby.url(), "SELECT COUNT(*) FROM pg_stat_wal_receiver", 0_i64).await;
+
+    // The lost tail: a login is ended with its refresh token, two subjects are revoked.
+    one.post("/token/revoke", &format!("token={}", alice.refresh)).await.is(200);
+    for name in ["lost-1", "lost-2"] {
+        revoke(&other, name).await;
+    }
+    until(|| knows(&one, "lost-2")).await;
+    one.get("/notes/1").bearer(&alice.access).await.is(401);
+    primary.stop();
+    execute(
+        &mut within(PgConnection::connect(&standby.url())).await.unwrap(),
+        "SELECT pg_promote(true)",
+    )
+    .await;
+    answers(&standby.url(), "SELECT pg_is_in_recovery()", false).await;
+
+    // A node that is there already gives the lost numbers out again, before the others come.
+    let early = edge().postgres(&standby.url()).start().await;
+    for name in ["new-1", "new-2", "new-3", "new-4"] {
+        revoke(&early, name).await;
+    }
+    relay.turn_to(&standby);
+    let new = ["new-1", "new-2", "new-3", "new-4"];
+    for node in [&one, &other] {
+        until(|| is_ready(node) && new.iter().all(|name| knows(node, name))).await;
+        assert!(["kept", "lost-1", "lost-2"].iter().all(|name| knows(node, name)));
+    }
+    // What the running nodes knew is refused by them, and by whoever learns it from them.
+    let late = edge().postgres(&standby.url()).start().await;
+    until(|| ["kept", "lost-1", "lost-2"].iter().all(|n| knows(&late, n) && knows(&early, n)))
+        .await;
+    until(|| new.iter().all(|name| knows(&late, name))).await;
+    for node in [&one, &other, &early, &late] {
+        node.refresh(&alice).await.is_refused(400, "invalid_grant");
+    }
+    one.get("/notes/1").bearer(&alice.access).await.is(401);
+    // Honest logins go on, and what is revoked from now on is known to all.
+    one.get("/notes/1").bearer(&bob.access).await.is(200);
+    let bob = Pair::of(&other.refresh(&bob).await);
+    for (node, name) in [(&late, "next-1"), (&one, "next-2"), (&early, "next-3")] {
+        revoke(node, name).await;
+        until(|| [&one, &other, &early, &late].iter().all(|node| knows(node, name))).await;
+    }
+    late.post("/token/revoke", &format!("token={}", bob.refresh)).await.is(200);
+    one.refresh(&bob).await.is_refused(400, "invalid_grant");
+    one.tokens("alice").await;
 }
 
 // Part 4, item 25. A promoted standby that lost a tail, as its rows show it: numbers go back and are used again before
