@@ -199,6 +199,8 @@ mod refused_uploads;
 // Who is blamed for a silence.
 #[cfg(feature = "proxy")]
 mod silences;
+// Bodies that come slowly.
+#[cfg(feature = "proxy")]
 mod slow_bodies;
 // Tunnels.
 #[cfg(feature = "proxy")]
