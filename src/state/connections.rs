@@ -2,13 +2,16 @@
 //!
 //! What keeps the node alive (the feed, each writer, the exchange of failed logins) has a [`Lane`] of its own, and the reads of
 //! requests have others, cut by what is known of whoever asks ([`Lanes`]). So a flood of requests that nobody authenticated
-//! waits for itself and for nobody else; beyond a bound it does not wait but is refused at once.
+//! waits for itself and for nobody else; beyond a bound it does not wait but is refused at once. Those reads run on the store's
+//! own threads ([`Lane::run_apart`]): on those of the requests, each of their steps would wait behind whatever floods these, and
+//! hold its connection and its place meanwhile.
 //!
 //! A connection on which anything failed, or that did not answer in time, is closed and never used again: it may stand in the
 //! middle of a transaction, or in a session that is read-only by now. Several connections are closed together
 //! ([`Connector::renew`]) when they may speak to another database than the one that is there now.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +19,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::StoreError;
@@ -39,6 +43,8 @@ pub(super) struct Connector {
     /// The file, where there is one.
     file: Option<PathBuf>,
     clock: Arc<dyn Clock>,
+    /// Where the reads of requests run.
+    runtime: Handle,
     /// Connections of an older generation are not used any more.
     generation: AtomicU64,
 }
@@ -55,7 +61,7 @@ struct Open {
 }
 
 impl Connector {
-    /// Takes a URL. Nothing is connected to yet.
+    /// Takes a URL. Nothing is connected to yet. Must be called within the runtime that is the store's.
     ///
     /// # Errors
     /// [`StoreError::Database`] for what is not a URL.
@@ -69,7 +75,8 @@ impl Connector {
         // The statements are ours and always the same; what fails is reported by whoever asked, bounded.
         let options: AnyConnectOptions = url.parse()?;
         let options = options.disable_statement_logging();
-        Ok(Self { engine, options, file, clock, generation: AtomicU64::new(0) })
+        let (runtime, generation) = (Handle::current(), AtomicU64::new(0));
+        Ok(Self { engine, options, file, clock, runtime, generation })
     }
 
     /// Lets every open connection be closed instead of being used again.
@@ -122,12 +129,20 @@ impl Connector {
     }
 }
 
+/// What is done on a connection, apart from whoever asked for it.
+type Work<T> = Box<
+    dyn for<'a> FnOnce(
+            &'a mut AnyConnection,
+        ) -> Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'a>>
+        + Send,
+>;
+
 /// Some connections, used by one kind of asker only.
 pub(super) struct Lane {
     connector: Arc<Connector>,
     idle: Mutex<Vec<Open>>,
     /// How many may ask, waiting or not.
-    admitted: Semaphore,
+    admitted: Arc<Semaphore>,
     /// How many connections there are.
     running: Semaphore,
     /// How often one was lent.
@@ -141,7 +156,7 @@ impl Lane {
         Self {
             connector: Arc::clone(connector),
             idle: Mutex::default(),
-            admitted: Semaphore::new(connections + waiting),
+            admitted: Arc::new(Semaphore::new(connections + waiting)),
             running: Semaphore::new(connections),
             #[cfg(test)]
             lent: AtomicU64::new(0),
@@ -167,14 +182,42 @@ impl Lane {
         lent.settle(done)
     }
 
+    /// Does something on a connection like [`Lane::run`], but on the store's threads. It goes on when whoever asked has left,
+    /// and ends in its time all the same.
+    ///
+    /// # Errors
+    /// As [`Lane::run`].
+    pub(super) async fn run_apart<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: Work<T>,
+    ) -> Result<T, StoreError> {
+        // Here, and not there: who is too many is to cost nothing there.
+        let admitted = self.admit()?;
+        let lane = Arc::clone(self);
+        let working = self.connector.runtime.spawn(async move {
+            let mut lent = lane.lend_to(admitted).await?;
+            let done = in_time(work(lent.connection())).await;
+            lent.settle(done)
+        });
+        // It fails when the store is being dropped.
+        working.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn admit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| StoreError::Busy)
+    }
+
     /// A connection of this lane.
     ///
     /// # Errors
     /// As [`Lane::run`].
     pub(super) async fn lend(&self) -> Result<Lent<'_>, StoreError> {
+        self.lend_to(self.admit()?).await
+    }
+
+    async fn lend_to(&self, admitted: OwnedSemaphorePermit) -> Result<Lent<'_>, StoreError> {
         #[cfg(test)]
         self.lent.fetch_add(1, Ordering::AcqRel);
-        let admitted = self.admitted.try_acquire().map_err(|_| StoreError::Busy)?;
         let running = match timeout(PATIENCE, self.running.acquire()).await {
             Ok(running) => running.map_err(|_| StoreError::Closed)?,
             Err(_) => return Err(StoreError::Late(PATIENCE)),
@@ -183,7 +226,7 @@ impl Lane {
             Some(open) => open,
             None => self.connector.connect().await?,
         };
-        Ok(Lent { open, lane: self, _permits: [admitted, running] })
+        Ok(Lent { open, lane: self, _permits: (admitted, running) })
     }
 
     /// A connection that may be used and, if it was not a moment ago, has answered.
@@ -228,7 +271,7 @@ pub(super) async fn in_time<T>(
 pub(super) struct Lent<'a> {
     open: Open,
     lane: &'a Lane,
-    _permits: [SemaphorePermit<'a>; 2],
+    _permits: (OwnedSemaphorePermit, SemaphorePermit<'a>),
 }
 
 impl Lent<'_> {
@@ -261,22 +304,23 @@ pub(super) struct Lanes {
     /// For what a node or a command asks for itself.
     pub(super) node: Lane,
     /// For who was authenticated once: a refresh token of ours, a client.
-    pub(super) proven: Lane,
+    pub(super) proven: Arc<Lane>,
     /// For users who log in: anybody may say to be one.
-    pub(super) logins: Lane,
+    pub(super) logins: Arc<Lane>,
     /// For texts that may be tokens of ours and cannot be told from others without the database.
-    pub(super) unproven: Lane,
+    pub(super) unproven: Arc<Lane>,
 }
 
 impl Lanes {
     pub(super) fn new(connector: &Arc<Connector>) -> Self {
         let several = connector.engine.readers();
+        let apart = |connections, waiting| Arc::new(Lane::new(connector, connections, waiting));
         Self {
             feed: Lane::new(connector, 1, 4),
             node: Lane::new(connector, 1, 64),
-            proven: Lane::new(connector, several, 1024),
-            logins: Lane::new(connector, several, 256),
-            unproven: Lane::new(connector, 1, 7),
+            proven: apart(several, 1024),
+            logins: apart(several, 256),
+            unproven: apart(1, 7),
         }
     }
 }
@@ -316,11 +360,35 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(matches!(lanes.unproven.run(depth).await, Err(StoreError::Busy)));
-        for lane in [&lanes.feed, &lanes.node, &lanes.proven, &lanes.logins] {
+        for lane in [&lanes.feed, &lanes.node, &*lanes.proven, &*lanes.logins] {
             assert_eq!(lane.run(depth).await.unwrap(), 1);
         }
         held.shutdown().await;
         assert_eq!(lanes.unproven.run(depth).await.unwrap(), 1);
+    }
+
+    // Part 4, item 18: threads of requests that are busy with a flood come back to each of its reads late.
+    #[test]
+    fn a_read_ends_and_gives_its_place_back_although_nobody_attends_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = tokio::runtime::Builder::new_multi_thread();
+        let store = store.worker_threads(1).enable_all().build().unwrap();
+        let lane = store.block_on(async { Arc::new(Lane::new(&connector(&directory), 1, 0)) });
+        let requests = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        requests.block_on(async {
+            let read = || lane.run_apart(Box::new(|connection| Box::pin(depth(connection))));
+            let mut begun = Box::pin(read());
+            std::future::poll_fn(|context| {
+                assert!(begun.as_mut().poll(context).is_pending());
+                std::task::Poll::Ready(())
+            })
+            .await;
+            while lane.admitted.available_permits() == 0 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(read().await.unwrap(), 1);
+            assert_eq!(begun.await.unwrap(), 1);
+        });
     }
 
     // Part 4, item 23.

@@ -125,9 +125,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; [`StoreError::Busy`] at once where too many ask.
     pub async fn began(&self) -> Result<Began, StoreError> {
-        let time = &self.time;
-        let last = async |connection: &mut _| revocations::last(connection, time).await;
-        let (number, at) = self.lanes.logins.run(last).await?;
+        let time = self.time.clone();
+        let logins = &self.lanes.logins;
+        let (number, at) = logins
+            .run_apart(Box::new(move |connection| {
+                Box::pin(async move { revocations::last(connection, &time).await })
+            }))
+            .await?;
         Ok(Began { number: Some(number), at: seconds(at) })
     }
 
@@ -189,9 +193,12 @@ impl Store {
     pub async fn present(&self, token: &RefreshToken) -> Result<Presented, StoreError> {
         let proven = self.is_proven(token);
         let lane = if proven { &self.lanes.proven } else { &self.lanes.unproven };
-        let id = token.family();
-        let family =
-            lane.run(async |connection| families::find(connection, id, &self.time).await).await?;
+        let (id, time) = (token.family().clone(), self.time.clone());
+        let family = lane
+            .run_apart(Box::new(move |connection| {
+                Box::pin(async move { families::find(connection, &id, &time).await })
+            }))
+            .await?;
         Ok(match family {
             Some(family) if token.is_genuine(&family.tag_key) => Presented::Ours(Box::new(family)),
             None if proven => Presented::Forgotten,
@@ -238,7 +245,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn user(&self, name: &str) -> Result<Option<StoredUser>, StoreError> {
-        self.lanes.proven.run(async |connection| users::find(connection, name).await).await
+        self.find_user(&self.lanes.proven, name).await
     }
 
     /// The user whom somebody says to be. Whoever asks so waits for others that do, and keeps nobody else waiting.
@@ -246,7 +253,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; [`StoreError::Busy`] at once where too many ask.
     pub async fn user_who_logs_in(&self, name: &str) -> Result<Option<StoredUser>, StoreError> {
-        self.lanes.logins.run(async |connection| users::find(connection, name).await).await
+        self.find_user(&self.lanes.logins, name).await
+    }
+
+    async fn find_user(
+        &self,
+        lane: &Arc<Lane>,
+        name: &str,
+    ) -> Result<Option<StoredUser>, StoreError> {
+        let name = name.to_owned();
+        lane.run_apart(Box::new(move |connection| {
+            Box::pin(async move { users::find(connection, &name).await })
+        }))
+        .await
     }
 
     /// Up to so many users whose names come after one, in their order; after the empty name, the first.
