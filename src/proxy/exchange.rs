@@ -23,7 +23,7 @@ use crate::proxy::exchange_timer::{ExchangeTimer, Silences};
 use crate::proxy::guests::Busy;
 use crate::proxy::recheck::Admission;
 use crate::proxy::request_buffer;
-use crate::proxy::slots::{RequestSlot, RequestSlots, UpstreamSlot};
+use crate::proxy::slots::{self, RequestSlot, RequestSlots, UpstreamSlot};
 use crate::proxy::timed_session::Installed;
 use crate::proxy::upgrade::AnswerGate;
 use crate::proxy::upstream;
@@ -280,7 +280,12 @@ impl Exchange {
         let Some(permit) = self.permit() else { return Err(upstream::internal("no permit")) };
         let upstream = permit.upstream();
         let taken = slots.take_upstream(&upstream.name, upstream.limits, authenticated);
-        self.upstream_slot = taken.await;
+        let counts = self.installed.is_some();
+        self.upstream_slot = tokio::select! {
+            biased;
+            taken = taken => taken,
+            () = slots::left(session), if !counts => return Err(upstream::gone()),
+        };
         if self.upstream_slot.is_none() {
             self.stop_counting(session);
             return Ok(self.overloaded());

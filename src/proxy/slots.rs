@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
+use pingora_proxy::Session;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -112,6 +113,13 @@ pub(super) struct RequestSlots {
 /// The requests that are with each upstream, from every listener. It outlives reloads.
 #[derive(Debug, Default)]
 pub(super) struct UpstreamSlots(DashMap<Arc<str>, Arc<Slots>>);
+
+/// Returns once the client of a request without a body is gone, which whoever waits for a place is told: the place in the queue is
+/// for others then.
+pub(super) async fn left(session: &mut Session) {
+    // Whatever comes of it, it is no part of this request.
+    drop(session.as_downstream_mut().read_body_or_idle(true).await);
+}
 
 /// The places that one request takes on its listener, from the moment at which it is let through.
 #[derive(Debug)]

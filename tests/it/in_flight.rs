@@ -2,6 +2,7 @@
 //! comes beyond is 503 with `Retry-After`, and is served once there is room.
 
 use super::harness::captured::Captured;
+use super::harness::frames::{END_STREAM, RST_STREAM, frame, headers, request};
 use super::harness::{Behaviour, Edge, HOST, Response, Wire, edge};
 
 /// An edge whose application holds every request until it is released.
@@ -120,6 +121,49 @@ async fn an_upstream_has_a_queue_in_which_a_token_comes_first() {
     let seen = edge.upstream.seen();
     let order: Vec<_> = seen.iter().map(|seen| seen.target()).collect();
     assert_eq!(order, ["/public/first", "/notes/waits", "/public/waits"]);
+}
+
+/// Over HTTP/1.1 the connection ends, over HTTP/2 only the stream.
+#[tokio::test]
+async fn who_leaves_the_queue_makes_room_for_another() {
+    let limits = ", limits: { max_requests: 1, queue: 1, queue_timeout: 60s }";
+    let settings = ", tls: { certificate: edge.pem, private_key: edge.key }";
+    for tls in [false, true] {
+        let settings = if tls { settings } else { "" };
+        let (edge, log) = holding("max_requests: 100", limits, settings).await;
+        let asks = async |path: &str| {
+            let mut wire = if tls { edge.wire_tls().await } else { edge.wire().await };
+            wire.send(edge.get(path).bytes()).await;
+            wire
+        };
+        let mut first = asks("/public/first").await;
+        edge.upstream.began(1).await;
+        if tls {
+            let mut frames = edge.frames().await;
+            let stream = frames.stream();
+            frames.send(headers(stream, END_STREAM, &request("GET", "/public/leaves"))).await;
+            in_flight(&edge, 2).await;
+            is_overloaded(&asks("/public/more").await.read_response(false).await.unwrap());
+            frames.send(frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])).await;
+        } else {
+            let waits = asks("/public/leaves").await;
+            in_flight(&edge, 2).await;
+            is_overloaded(&asks("/public/more").await.read_response(false).await.unwrap());
+            drop(waits);
+        }
+        let line = log.lines(2).await.pop().unwrap();
+        let told = (&line["reason"], &line["path"]);
+        assert_eq!(told, (&"client_gone".into(), &"/public/leaves".into()));
+        let mut next = asks("/public/next").await;
+        in_flight(&edge, 2).await;
+        edge.upstream.release();
+        for wire in [&mut first, &mut next] {
+            wire.read_response(false).await.unwrap().is(200);
+        }
+        let seen = edge.upstream.seen();
+        let order: Vec<_> = seen.iter().map(|seen| seen.target()).collect();
+        assert_eq!(order, ["/public/first", "/public/next"]);
+    }
 }
 
 #[tokio::test]
