@@ -90,7 +90,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         fill(&shared, predecessor.is_some()).await?;
         let (stop, stopping) = watch::channel(false);
         let sockets = server.sockets();
-        let cut = overdue(Arc::clone(&live), stopping.clone());
+        let cut = overdue(Arc::clone(&live), Arc::clone(&shared), stopping.clone());
         starting.abort();
         let mut obeying = tokio::spawn(async move {
             if let Some(predecessor) = predecessor {
@@ -106,8 +106,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
             Err(error) = &mut obeying => {
                 bail!("what obeys the signals broke off by a fault of ours: {error}");
             }
-            () = cut => {
-                let requests = shared.metrics.requests_in_flight();
+            requests = cut => {
                 tracing::warn!(requests, "the time to drain is over, ending with requests in flight");
                 tokio::task::spawn_blocking(move || shared.log.close()).await?;
             }
@@ -161,10 +160,12 @@ async fn refused(store: &Store) -> StoreError {
     }
 }
 
-/// Returns once the process was told to stop and has had the time to drain.
-async fn overdue(live: Arc<Live>, mut stopping: watch::Receiver<bool>) {
+/// Returns once the process was told to stop and has had the time to drain, and says how many requests are in flight then: whoever
+/// asks for it later may find them cut.
+async fn overdue(live: Arc<Live>, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) -> i64 {
     drop(stopping.wait_for(|stop| *stop).await);
     sleep(live.operation().drain).await;
+    shared.metrics.requests_in_flight()
 }
 
 /// Keeps the kernel from joining pages into huge ones: it would join those that a flood has used and the allocator has given

@@ -5,8 +5,8 @@
 //! socket: connections that are open get one more answer under the settings they came in under.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::available_parallelism;
 use std::{fmt, io, mem};
 
@@ -30,6 +30,7 @@ use crate::proxy::guests::{Crowd, Guests};
 use crate::proxy::inherited::Inherited;
 use crate::proxy::listener::{self, Door};
 use crate::proxy::open_sockets::OpenSockets;
+use crate::proxy::own_thread::OwnThread;
 use crate::proxy::recheck::RecheckedProxy;
 use crate::proxy::slots::{RequestSlots, UpstreamSlots};
 use crate::proxy::tls;
@@ -54,6 +55,9 @@ pub(super) struct Edges {
     draining: Arc<AtomicBool>,
     conf: Arc<ServerConf>,
     runtime: Handle,
+    /// What the operator's listener runs on, once there was one: a balancer that asks whether we are ready must not wait
+    /// behind a flood.
+    operator: OnceLock<OwnThread>,
     sockets: OpenSockets,
     upstreams: Arc<UpstreamSlots>,
     open: Mutex<Open>,
@@ -149,6 +153,7 @@ impl Edges {
             draining: Arc::default(),
             conf,
             runtime: Handle::current(),
+            operator: OnceLock::new(),
             sockets: OpenSockets::default(),
             upstreams: Arc::default(),
             open: Mutex::default(),
@@ -211,11 +216,23 @@ impl Edges {
                 Some((address, None))
             }
             Some(address) => {
-                let socket = self.socket(address, inherited);
-                Some((address, Some(socket.map_err(|cause| BindError { address, cause })?)))
+                let failed = |cause| BindError { address, cause };
+                // The socket wakes the runtime in which it was made.
+                let _within = self.operator().map_err(failed)?.enter();
+                Some((address, Some(self.socket(address, inherited).map_err(failed)?)))
             }
         };
         Ok(Plan { edges, admin })
+    }
+
+    /// What the operator's listener runs on.
+    fn operator(&self) -> io::Result<&Handle> {
+        if self.operator.get().is_none() {
+            let thread = OwnThread::start("admin")?;
+            // Whoever was faster has made one that is as good.
+            drop(self.operator.set(thread));
+        }
+        self.operator.get().map(OwnThread::handle).ok_or_else(|| io::ErrorKind::Other.into())
     }
 
     /// A socket that listens there.
@@ -363,7 +380,8 @@ impl Edges {
         };
         let address = socket.local_addr().unwrap_or(configured);
         tracing::info!(%address, "admin listening");
-        operators.spawn_on(door.serve(Arc::clone(&socket), closing), &self.runtime);
+        let runtime = self.operator().unwrap_or(&self.runtime);
+        operators.spawn_on(door.serve(Arc::clone(&socket), closing), runtime);
         Operator { configured, socket, _close: close }
     }
 }

@@ -17,6 +17,7 @@ mod inherited;
 mod lingering;
 mod listener;
 mod open_sockets;
+mod own_thread;
 mod proxy_protocol;
 mod recheck;
 mod request_buffer;

@@ -1,6 +1,8 @@
 //! Peers that cost us more than themselves (I18 of the requirements): each connection has a bounded number of frames that ask
 //! for nothing, and other connections are served meanwhile.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -13,6 +15,7 @@ use crate::harness::frames::{
 use crate::harness::process::{Running, password_form, post};
 use crate::harness::upstream::Upstream;
 use crate::harness::{Behaviour, Edge, HOST, Wire, edge, within};
+use crate::metrics::admin;
 
 /// Far more frames than any honest client sends for one request.
 const MANY: usize = 10_000;
@@ -162,4 +165,19 @@ async fn whatever_clients_send_the_log_does_not_grow() {
     let said: Vec<_> =
         words.filter(|line| !own.iter().any(|own| line["message"] == *own)).collect();
     assert!(said.is_empty(), "{said:#?}");
+}
+
+// Part 4, item 18.
+#[tokio::test]
+async fn whether_we_are_ready_is_answered_while_all_the_threads_of_requests_are_busy() {
+    let edge = edge().with("admin: { address: '127.0.0.1:0' }").start().await;
+    let request = "GET /readyz HTTP/1.1\r\nHost: admin\r\n\r\n";
+    assert_eq!(admin(&edge, "GET", "/readyz").await.status, 200);
+    // Keeps the one thread that requests have from anything else, until there is an answer.
+    let mut operator = std::net::TcpStream::connect(edge.admin.unwrap()).unwrap();
+    operator.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    std::io::Write::write_all(&mut operator, request.as_bytes()).unwrap();
+    let mut status = [0; 12];
+    std::io::Read::read_exact(&mut operator, &mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
 }
