@@ -1,5 +1,5 @@
-//! An application to stand behind the binary, on a thread of its own: it reads whole bodies and says how long they were,
-//! sends large ones, and returns what it hears through a tunnel.
+//! An application to stand behind the binary, on threads of its own: it reads whole bodies and says how long they were, sends
+//! large ones, and returns what it hears through a tunnel.
 
 use std::net::SocketAddr;
 
@@ -8,12 +8,15 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// The length of what `/app/large` sends.
 pub(crate) const LARGE: usize = 1 << 20;
+/// A part of it: thousands of them at once must not fill the memory.
+static PIECE: [u8; 16 << 10] = [b'x'; 16 << 10];
 
 /// Starts it, and says where it listens.
 pub(crate) fn start() -> SocketAddr {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             tell.send(listener.local_addr().unwrap()).unwrap();
@@ -48,9 +51,13 @@ async fn serve(mut incoming: Incoming) -> Option<()> {
             None => 0,
         };
         let large = head.first()?.contains(" /app/large ");
-        let body = if large { "x".repeat(LARGE) } else { read.to_string() };
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let body = if large { String::new() } else { read.to_string() };
+        let length = if large { LARGE } else { body.len() };
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
         incoming.stream.write_all(answer.as_bytes()).await.ok()?;
+        for _ in 0..if large { LARGE / PIECE.len() } else { 0 } {
+            incoming.stream.write_all(&PIECE).await.ok()?;
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! second over kept connections, and ten times over new ones; a latency counts from when its request was due. First nobody
 //! else is there, then attackers of one class: slow heads, slow bodies, ten thousand idle connections, huge heads,
 //! connections with garbage, HTTP/2 requests taken back, floods of its other frames, wrong passwords, invented refresh tokens,
-//! large responses that nobody reads. Each class has several rounds of both, and the medians count.
+//! large responses that nobody reads, once they have come as far as they do. Each class has several rounds of both, and the
+//! medians count.
 //!
 //! The binary is alone on core 0. On core 1 are the honest clients, the application and, at the lowest priority, a process of
 //! attackers, which gets what the others leave: most of a core. The same clients ask the application itself, too (the

@@ -18,6 +18,9 @@ use crate::frames;
 
 /// How long a stranger listens for an answer to what is no request.
 const LISTENS: Duration = Duration::from_secs(1);
+/// How long a response takes to come as far as it does when nobody reads it. What that costs is what any download costs, so it
+/// is not measured.
+const STALLS: Duration = Duration::from_secs(4);
 /// Frames of one kind that are sent in one go.
 const VOLLEY: u32 = 100;
 
@@ -264,6 +267,7 @@ async fn stalled_downloads(me: &Stranger) -> io::Result<()> {
     let count = if http1 { 1 } else { u64::from(STALLED_STREAMS) };
     me.tally.attempts(count);
     io.write_all(&requests).await?;
+    sleep(STALLS).await;
     let _open: Vec<_> = (0..count).map(|_| me.tally.open()).collect();
     // Until the edge has had enough, which only a write can tell who does not read.
     loop {
