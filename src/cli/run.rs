@@ -31,6 +31,12 @@ use crate::proxy::{Inherited, QUIET, Server};
 use crate::random::OsRandom;
 use crate::state::{Roster, Store, StoreError};
 
+/// After how many tasks a thread looks at the queue that all share. What does not fit into a thread's own queue goes there, be it
+/// the task that accepts connections; with the usual 61, a flood that kept the own queues full left it there for seconds.
+const GLOBAL_QUEUE_INTERVAL: u32 = 1;
+/// After how many tasks a busy thread looks for what has come over the sockets: it decides how long whoever needs a few steps waits
+/// for each of them.
+const EVENT_INTERVAL: u32 = 8;
 /// How long a start waits for the state store.
 const STATE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long whoever takes over waits for the keys of outside issuers that are required, and how often it looks.
@@ -42,7 +48,11 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // While there is one thread: this takes variables out of the environment.
     let (mut inherited, predecessor) = (Inherited::from_env(), Predecessor::from_env()?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .global_queue_interval(GLOBAL_QUEUE_INTERVAL)
+        .event_interval(EVENT_INTERVAL)
+        .enable_all()
+        .build()?;
     let _within = runtime.enter();
     // From the first moment: what comes while we start is done once we have, but for the word to stop.
     let signals = Signals::new().context("signals")?;

@@ -34,6 +34,7 @@ use crate::proxy::own_thread::OwnThread;
 use crate::proxy::recheck::RecheckedProxy;
 use crate::proxy::slots::{RequestSlots, UpstreamSlots};
 use crate::proxy::tls;
+use crate::proxy::turns::Turns;
 use crate::proxy::upstream_tls::NO_AUTHORITIES;
 
 /// Idle connections that are kept to upstreams, per listener.
@@ -43,6 +44,8 @@ const UPSTREAM_POOL: usize = 1024;
 const MAX_ATTEMPTS: usize = 1024;
 /// What a stream of HTTP/2 keeps of an answer that its client does not take, besides what Pingora keeps of any.
 const H2_SEND_BUFFER: usize = 64 * 1024;
+/// How many turns there are for each thread: while one is taken, the next is on its way.
+const STRANGERS_AT_ONCE: usize = 2;
 /// The operator's listener needs few connections.
 const ADMIN_CONNECTIONS: usize = 256;
 /// What the operator's listener is called in the metrics of connections.
@@ -55,6 +58,8 @@ pub(super) struct Edges {
     draining: Arc<AtomicBool>,
     conf: Arc<ServerConf>,
     runtime: Handle,
+    /// For all on all listeners whom nobody has authenticated.
+    strangers: Turns,
     /// What the operator's listener runs on, once there was one: a balancer that asks whether we are ready must not wait
     /// behind a flood.
     operator: OnceLock<OwnThread>,
@@ -147,11 +152,13 @@ impl Edges {
             ca_file: Some(NO_AUTHORITIES.to_owned()),
             ..ServerConf::default()
         });
+        let strangers = Turns::new(STRANGERS_AT_ONCE * conf.threads);
         Arc::new(Self {
             live,
             shared,
             draining: Arc::default(),
             conf,
+            strangers,
             runtime: Handle::current(),
             operator: OnceLock::new(),
             sockets: OpenSockets::default(),
@@ -314,11 +321,13 @@ impl Edges {
         let name = settings.address.to_string();
         let metrics = self.shared.metrics.listener(&name);
         let clock = Arc::clone(&self.shared.clock);
-        let guests = Guests::new(clock, settings.limits, Arc::clone(&crowd), metrics);
+        let strangers = self.strangers.clone();
+        let guests = Guests::new(clock, settings.limits, Arc::clone(&crowd), metrics, strangers);
         let (close, closing) = watch::channel(false);
         let door = Door {
             app: Arc::new(RecheckedProxy {
                 proxy: Arc::new(self.proxy(&settings, &guests)),
+                guests: Arc::clone(&guests),
                 live: Arc::clone(&self.live),
                 shared: Arc::clone(&self.shared),
             }),
@@ -372,7 +381,13 @@ impl Edges {
                 shared: Arc::clone(&self.shared),
                 draining: Arc::clone(&self.draining),
             }),
-            guests: Guests::new(clock, limits, Arc::default(), metrics),
+            guests: Guests::new(
+                clock,
+                limits,
+                Arc::default(),
+                metrics,
+                Turns::new(ADMIN_CONNECTIONS),
+            ),
             tls: None,
             live: Arc::clone(&self.live),
             proxy_protocol: false,

@@ -140,6 +140,9 @@ impl Exchange {
     /// It is let through.
     pub(super) fn admit(&mut self, permit: Arc<Permit>) {
         self.admission.admit(&permit);
+        if let (Some(_), Some(busy)) = (permit.subject(), &self.busy) {
+            busy.is_known();
+        }
         self.fate = Fate::Forwarded(permit);
     }
 

@@ -26,6 +26,8 @@ use crate::observe::ListenerMetrics;
 use crate::proxy::head::HeadError;
 use crate::proxy::lingering::{Lingering, Lingers};
 use crate::proxy::listener::{goodbye, told};
+use crate::proxy::refusal::Refusal;
+use crate::proxy::turns::{ConnectionTurns, Turns};
 
 /// How long a client has to agree to the end of a connection over HTTP/2.
 const GO_AWAY: Duration = Duration::from_secs(1);
@@ -34,41 +36,15 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// How often, while requests that came with its end may still begin. Those that never do were refused by the codec.
 const MOST_GLANCES: u32 = 10;
 
-/// Why a connection is not served, or not any longer. The names are the labels of the metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// There are too many.
-    Connections,
-    /// There are too many from this address.
-    PerAddress,
-    /// It said no sound PROXY header, or was not trusted to.
-    ProxyProtocol,
-    /// The TLS handshake failed or took too long.
-    Handshake,
-    /// It never sent a request.
-    NoRequest,
-    /// It sent HTTP/2 frames without content.
-    Flood,
-}
-
-impl Refusal {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Connections => "connections",
-            Self::PerAddress => "per_address",
-            Self::ProxyProtocol => "proxy_protocol",
-            Self::Handshake => "handshake",
-            Self::NoRequest => "no_request",
-            Self::Flood => "flood",
-        }
-    }
-}
+/// How many of the strangers' turns those of one address are given or wait for at once.
+const OF_AN_ADDRESS: usize = 2;
 
 /// How many connections there are. It outlives a change of the listener's settings.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     open: AtomicUsize,
-    by_address: DashMap<IpAddr, usize>,
+    /// How many from each address, and their turns.
+    by_address: DashMap<IpAddr, (usize, Turns)>,
     lingering: Arc<Lingering>,
 }
 
@@ -79,6 +55,7 @@ pub(super) struct Guests {
     limits: ConnectionLimits,
     crowd: Arc<Crowd>,
     metrics: ListenerMetrics,
+    strangers: Turns,
     by_socket: DashMap<usize, Arc<GuestState>>,
 }
 
@@ -87,6 +64,8 @@ pub(super) struct Guests {
 pub(super) struct Seat {
     guests: Arc<Guests>,
     address: Option<IpAddr>,
+    /// Those of the address.
+    turns: Option<Turns>,
 }
 
 /// A living connection; dropping it forgets it.
@@ -106,6 +85,8 @@ pub(super) struct GuestState {
     /// What the client proved in the handshake.
     certificate: Option<Arc<ClientCertificate>>,
     turn: Mutex<Turn>,
+    /// When it and its requests are next.
+    pub(super) turns: ConnectionTurns,
     /// Requests that were answered.
     finished: AtomicU64,
     /// Streams that were opened over HTTP/2.
@@ -178,8 +159,9 @@ impl Guests {
         limits: ConnectionLimits,
         crowd: Arc<Crowd>,
         metrics: ListenerMetrics,
+        strangers: Turns,
     ) -> Arc<Self> {
-        Arc::new(Self { clock, limits, crowd, metrics, by_socket: DashMap::new() })
+        Arc::new(Self { clock, limits, crowd, metrics, strangers, by_socket: DashMap::new() })
     }
 
     pub(super) const fn clock(&self) -> &Arc<dyn Clock> {
@@ -195,7 +177,7 @@ impl Guests {
     /// # Errors
     /// [`Refusal::Connections`].
     pub(super) fn seat(self: &Arc<Self>) -> Result<Seat, Refusal> {
-        let seat = Seat { guests: Arc::clone(self), address: None };
+        let seat = Seat { guests: Arc::clone(self), address: None, turns: None };
         self.metrics.open.inc();
         // From here on dropping the seat counts it off again.
         if self.crowd.open.fetch_add(1, Ordering::Relaxed) >= self.limits.connections {
@@ -210,9 +192,15 @@ impl Guests {
         refusal
     }
 
+    /// The connection of a session. `None` once it has ended.
+    pub(super) fn find(&self, digest: &Arc<SocketDigest>) -> Option<Arc<GuestState>> {
+        Some(Arc::clone(&*self.by_socket.get(&place_of(digest))?))
+    }
+
     /// A head has arrived on this connection.
     pub(super) fn busy(self: &Arc<Self>, digest: &Arc<SocketDigest>) -> Option<Busy> {
-        let state = Arc::clone(&*self.by_socket.get(&place_of(digest))?);
+        let state = self.find(digest)?;
+        state.turns.know(false);
         let (received, last) = {
             let mut turn = state.turn.lock();
             turn.busy += 1;
@@ -235,9 +223,12 @@ impl Seat {
     pub(super) fn take(&mut self, address: IpAddr) -> Result<(), Refusal> {
         let guests = &self.guests;
         let address = of_one_owner(address);
-        let mut count = guests.crowd.by_address.entry(address).or_default();
+        let one = || (0, Turns::new(OF_AN_ADDRESS));
+        let mut entry = guests.crowd.by_address.entry(address).or_insert_with(one);
+        let (count, turns) = &mut *entry;
         *count += 1;
         self.address = Some(address);
+        self.turns = Some(turns.clone());
         if *count > guests.limits.per_address {
             return Err(guests.refuse(Refusal::PerAddress));
         }
@@ -257,6 +248,7 @@ impl Seat {
             client,
             certificate,
             turn: Mutex::new(Turn { busy: 0, begun: 0, reading: false, due, received: None }),
+            turns: ConnectionTurns::among(self.turns.as_ref(), &guests.strangers),
             finished: AtomicU64::new(0),
             opened: AtomicU64::new(0),
             upgraded: AtomicBool::new(false),
@@ -278,10 +270,10 @@ impl Drop for Seat {
         crowd.open.fetch_sub(1, Ordering::Relaxed);
         self.guests.metrics.open.dec();
         if let Some(address) = self.address {
-            if let Some(mut count) = crowd.by_address.get_mut(&address) {
-                *count = count.saturating_sub(1);
+            if let Some(mut entry) = crowd.by_address.get_mut(&address) {
+                entry.0 = entry.0.saturating_sub(1);
             }
-            crowd.by_address.remove_if(&address, |_, count| *count == 0);
+            crowd.by_address.remove_if(&address, |_, (count, _)| *count == 0);
         }
     }
 }
@@ -464,6 +456,11 @@ impl Busy {
     pub(super) fn connection(&self, transport: Transport) -> Connection {
         let certificate = self.state.certificate.clone();
         Connection { peer: self.state.client, transport, certificate }
+    }
+
+    /// The request has a verified token.
+    pub(super) fn is_known(&self) {
+        self.state.turns.know(true);
     }
 
     /// The connection is given to another protocol now.

@@ -24,9 +24,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::gateway::live::Live;
 use crate::log_limit::LogLimit;
-use crate::proxy::guests::{Guest, Guests, Refusal, Seat};
+use crate::proxy::guests::{Guest, Guests, Seat};
 use crate::proxy::head::HeadBounds;
 use crate::proxy::proxy_protocol::{self, HeaderError};
+use crate::proxy::refusal::Refusal;
 use crate::proxy::tls;
 use crate::proxy::wire::{Spoken, Wire};
 
@@ -232,23 +233,27 @@ async fn converse<A: ServerApp>(
 ) {
     let hangup = guest.hangup();
     let http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
-    let talk = async {
-        let mut next = Some(stream);
-        while let Some(stream) = next {
-            next = app.process_new(stream, &hangup).await;
-        }
-    };
-    tokio::pin!(talk);
-    tokio::select! {
-        () = &mut talk => {}
-        // HTTP/2 says that a connection ends, and which requests it took (RFC 9113 section 6.8).
-        () = guest.overdue() => if http2 {
-            tokio::select! {
-                () = talk => {}
-                () = guest.go_away() => {}
+    let state = Arc::clone(guest.state());
+    {
+        let talk = state.turns.converse(async {
+            let mut next = Some(stream);
+            while let Some(stream) = next {
+                next = app.process_new(stream, &hangup).await;
             }
-        },
-        () = guest.farewell(shutdown) => {}
+        });
+        tokio::pin!(talk);
+        tokio::select! {
+            () = &mut talk => {}
+            // HTTP/2 says that a connection ends, and which requests it took (RFC 9113 section 6.8).
+            () = guest.overdue() => if http2 {
+                tokio::select! {
+                    () = talk => {}
+                    () = guest.go_away() => {}
+                }
+            },
+            () = guest.farewell(shutdown) => {}
+        }
+        // Here it ends, with the turn that it may have been given.
     }
     guest.done().await;
 }

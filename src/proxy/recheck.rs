@@ -4,6 +4,8 @@
 //! around Pingora's handling of one request and asks the snapshot in force once a second whether it still holds. Where it does
 //! not, the handling is dropped: over HTTP/1.1 this closes the connection, over HTTP/2 it resets that one stream, and the
 //! connection to the application is closed in both cases. A request that is over within a second is never asked about.
+//!
+//! The requests of one HTTP/2 connection take turns at all this ([`crate::proxy::turns`]).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,6 +25,7 @@ use crate::gateway::Shared;
 use crate::gateway::decide::Permit;
 use crate::gateway::live::Live;
 use crate::proxy::filter::EdgeProxy;
+use crate::proxy::guests::{GuestState, Guests};
 use crate::reason::Reason;
 
 /// How often an exchange that lasts is decided again.
@@ -87,11 +90,18 @@ impl Admission {
 /// Pingora's proxy under the watch.
 pub(super) struct RecheckedProxy {
     pub(super) proxy: Arc<HttpProxy<EdgeProxy>>,
+    pub(super) guests: Arc<Guests>,
     pub(super) live: Arc<Live>,
     pub(super) shared: Arc<Shared>,
 }
 
 impl RecheckedProxy {
+    /// The connection, where it can have more than one request at once.
+    fn shared_connection(&self, session: &ServerSession) -> Option<Arc<GuestState>> {
+        let digest = session.as_http2()?.digest()?.socket_digest.as_ref()?;
+        self.guests.find(digest)
+    }
+
     /// Returns once the permit of this exchange does not hold any more.
     async fn outlived(&self, admission: &Admission) {
         // Polled after every step of the handling, by the same task: nobody needs to wake it.
@@ -126,11 +136,19 @@ impl HttpServerApp for RecheckedProxy {
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let admission = Arc::new(Admission::default());
-        let handled = self.proxy.process_new_http(session, shutdown);
-        tokio::select! {
-            biased;
-            reused = ADMISSION.scope(Arc::clone(&admission), handled) => reused,
-            () = self.outlived(&admission) => None,
+        let connection = self.shared_connection(&session);
+        let watched = async {
+            // Made when its turn has come: it is large, and many may wait.
+            let handled = self.proxy.process_new_http(session, shutdown);
+            tokio::select! {
+                biased;
+                reused = ADMISSION.scope(Arc::clone(&admission), handled) => reused,
+                () = self.outlived(&admission) => None,
+            }
+        };
+        match connection {
+            Some(connection) => connection.turns.serve(watched).await,
+            None => watched.await,
         }
     }
 

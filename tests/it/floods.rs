@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::binary::Site;
+use crate::harness::captured::Captured;
 use crate::harness::certs::Leaf;
 use crate::harness::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Outcome, PING, PRIORITY,
@@ -165,6 +166,35 @@ async fn whatever_clients_send_the_log_does_not_grow() {
     let said: Vec<_> =
         words.filter(|line| !own.iter().any(|own| line["message"] == *own)).collect();
     assert!(said.is_empty(), "{said:#?}");
+}
+
+// Part 4, item 18: all of this runs on one thread, so what is counted hangs on the order in which it takes the requests.
+#[tokio::test]
+async fn whoever_fills_his_connections_with_requests_is_not_before_everybody_else() {
+    const CONNECTIONS: usize = 10;
+    const STREAMS: usize = 100;
+    const ALL: usize = CONNECTIONS * STREAMS;
+    let log = Captured::default();
+    let edge = edge().tls().log_to(&log).start().await;
+    let mut honest = edge.frames().await;
+    assert_eq!(honest.ask(&request("GET", "/honest/0"), None).await, Outcome::Answered(404));
+    let mut flood = Vec::new();
+    for _ in 0..CONNECTIONS {
+        flood.push(edge.frames().await);
+    }
+    for client in &mut flood {
+        let streams: Vec<u32> = (0..STREAMS).map(|_| client.stream()).collect();
+        let head = |stream| headers(stream, END_STREAM, &request("GET", "/flood"));
+        client.send(streams.into_iter().flat_map(head).collect::<Vec<_>>()).await;
+    }
+    assert_eq!(honest.ask(&request("GET", "/honest/1"), None).await, Outcome::Answered(404));
+    for client in &mut flood {
+        let last = u32::try_from(2 * STREAMS - 1).unwrap();
+        assert_eq!(client.outcome(last).await, Outcome::Answered(404));
+    }
+    let lines = log.lines(ALL + 2).await;
+    let before = lines.iter().position(|line| line["path"] == "/honest/1").unwrap();
+    assert!(before < ALL / 2, "{before} of {ALL} were answered before");
 }
 
 // Part 4, item 18.
