@@ -205,6 +205,10 @@ impl<'a> Visitor<'a> {
     /// A refresh token from here is one that we never made. Nobody is banned from logging in for that.
     pub fn invented_a_token(&self) {
         let mut counts = self.throttle.0.lock();
+        // Those in flight when the ban came were let through before it, and are not another offence.
+        if counts.check_tokens(self.network, self.now).is_err() {
+            return;
+        }
         let bans = counts.count_token(self.network, self.now);
         let bans = counts.describe(&bans, self.now);
         drop(counts);

@@ -454,3 +454,16 @@ proptest! {
         prop_assert_eq!(log_in(&other, "new", ip(200), now), Ok(()));
     }
 }
+
+// Part 4, item 18: thousands may be on their way when the ban comes.
+#[test]
+fn invented_tokens_that_were_in_flight_when_the_ban_came_make_it_no_longer() {
+    let throttle = throttle();
+    let early = throttle.visitor(ip(1), NOW);
+    for _ in 0..10_000 {
+        early.invented_a_token();
+    }
+    let wait = |now| throttle.visitor(ip(1), now).check_tokens().map_err(|wait| wait.retry_after);
+    assert_eq!(wait(NOW), Err(15 * MINUTE));
+    assert_eq!(wait(after(15 * MINUTE)), Ok(()));
+}
