@@ -185,8 +185,11 @@ impl Exchange {
     }
 
     /// The head goes to the upstream now.
-    pub(super) const fn forwards(&mut self, now: Instant) {
+    pub(super) fn forwards(&mut self, now: Instant) {
         self.forwarded = Some(now);
+        if let Some(timer) = &self.timer {
+            timer.forwards();
+        }
     }
 
     /// From here on silences are counted against the side whose turn it is. What has no body needs no count: Pingora's own is
@@ -283,11 +286,12 @@ impl Exchange {
         let Some(permit) = self.permit() else { return Err(upstream::internal("no permit")) };
         let upstream = permit.upstream();
         let taken = slots.take_upstream(&upstream.name, upstream.limits, authenticated);
-        let counts = self.installed.is_some();
+        // Where more of the body is to come, reading would take it.
+        let can_leave = session.is_body_done() && !session.is_upgrade_req();
         self.upstream_slot = tokio::select! {
             biased;
             taken = taken => taken,
-            () = slots::left(session), if !counts => return Err(upstream::gone()),
+            () = slots::left(session), if can_leave => return Err(upstream::gone()),
         };
         if self.upstream_slot.is_none() {
             self.stop_counting(session);

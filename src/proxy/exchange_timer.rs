@@ -47,6 +47,8 @@ pub(super) struct ExchangeTimer {
     progress: AtomicU64,
     /// The client may send its body, as far as the upstream is asked (RFC 9110 section 10.1.1).
     invited: AtomicBool,
+    /// An upstream was asked.
+    forwarded: AtomicBool,
     /// The final response has begun.
     answered: AtomicBool,
 }
@@ -58,8 +60,19 @@ impl ExchangeTimer {
             silences,
             progress: AtomicU64::new(0),
             invited: AtomicBool::new(!expects),
+            forwarded: AtomicBool::new(false),
             answered: AtomicBool::new(false),
         }
+    }
+
+    /// An upstream is asked.
+    pub(super) fn forwards(&self) {
+        self.forwarded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether an upstream was asked: before that, nobody can keep us waiting but the client.
+    pub(super) fn is_forwarded(&self) -> bool {
+        self.forwarded.load(Ordering::Relaxed)
     }
 
     /// The client was told to send its body.

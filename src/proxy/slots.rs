@@ -114,7 +114,7 @@ pub(super) struct RequestSlots {
 #[derive(Debug, Default)]
 pub(super) struct UpstreamSlots(DashMap<Arc<str>, Arc<Slots>>);
 
-/// Returns once the client of a request without a body is gone, which whoever waits for a place is told: the place in the queue is
+/// Returns once the client of a request that has come as a whole is gone, which whoever waits for a place is told: the place in the queue is
 /// for others then.
 pub(super) async fn left(session: &mut Session) {
     // Whatever comes of it, it is no part of this request.

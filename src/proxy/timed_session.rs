@@ -127,6 +127,10 @@ impl TimedSession {
         } else {
             self.timer.turn(complete, self.inner.body_bytes_read() > 0)
         };
+        if turn == Turn::Upstream && !self.timer.is_forwarded() {
+            self.silence = None;
+            return (turn, None);
+        }
         let goes_on = |silence: &Silence| silence.turn == turn && silence.progress == progress;
         let begun = Silence { turn, progress, since: now };
         let silence = *self.silence.insert(self.silence.filter(goes_on).unwrap_or(begun));

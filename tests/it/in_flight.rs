@@ -2,7 +2,7 @@
 //! comes beyond is 503 with `Retry-After`, and is served once there is room.
 
 use super::harness::captured::Captured;
-use super::harness::frames::{END_STREAM, RST_STREAM, frame, headers, request};
+use super::harness::frames::{DATA, END_STREAM, RST_STREAM, frame, headers, request};
 use super::harness::{Behaviour, Edge, HOST, Response, Wire, edge};
 
 /// An edge whose application holds every request until it is released.
@@ -128,7 +128,7 @@ async fn an_upstream_has_a_queue_in_which_a_token_comes_first() {
 async fn who_leaves_the_queue_makes_room_for_another() {
     let limits = ", limits: { max_requests: 1, queue: 1, queue_timeout: 60s }";
     let settings = ", tls: { certificate: edge.pem, private_key: edge.key }";
-    for tls in [false, true] {
+    for (tls, body) in [(false, false), (true, false), (false, true), (true, true)] {
         let settings = if tls { settings } else { "" };
         let (edge, log) = holding("max_requests: 100", limits, settings).await;
         let asks = async |path: &str| {
@@ -141,12 +141,19 @@ async fn who_leaves_the_queue_makes_room_for_another() {
         if tls {
             let mut frames = edge.frames().await;
             let stream = frames.stream();
-            frames.send(headers(stream, END_STREAM, &request("GET", "/public/leaves"))).await;
+            let head = request(if body { "POST" } else { "GET" }, "/public/leaves");
+            let mut asked = headers(stream, if body { 0 } else { END_STREAM }, &head);
+            if body {
+                asked.extend(frame(DATA, END_STREAM, stream, b"body"));
+            }
+            frames.send(asked).await;
             in_flight(&edge, 2).await;
             is_overloaded(&asks("/public/more").await.read_response(false).await.unwrap());
             frames.send(frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])).await;
         } else {
-            let waits = asks("/public/leaves").await;
+            let mut waits = edge.wire().await;
+            let ask = edge.ask(if body { "POST" } else { "GET" }, "/public/leaves");
+            waits.send(if body { ask.body(b"body") } else { ask }.bytes()).await;
             in_flight(&edge, 2).await;
             is_overloaded(&asks("/public/more").await.read_response(false).await.unwrap());
             drop(waits);
