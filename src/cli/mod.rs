@@ -8,11 +8,11 @@ mod bans;
 mod check;
 mod clients;
 #[cfg(feature = "proxy")]
+mod control;
+#[cfg(feature = "proxy")]
 mod demo;
 mod explain;
 mod keys;
-#[cfg(feature = "proxy")]
-mod orders;
 mod output;
 mod password;
 mod revoke;

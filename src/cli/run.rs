@@ -17,7 +17,7 @@ use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::cli::orders::{Duty, Signals};
+use crate::cli::control::{ControlLoop, Signals};
 use crate::cli::output::errln;
 use crate::cli::systemd::{DescriptorStore, tell};
 use crate::cli::upgrade::{Predecessor, Program};
@@ -102,26 +102,26 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
         let sockets = server.sockets();
         let cut = overdue(Arc::clone(&live), Arc::clone(&shared), stopping.clone());
         starting.abort();
-        let mut obeying = tokio::spawn(async move {
+        let mut control = tokio::spawn(async move {
             if let Some(predecessor) = predecessor {
-                predecessor.relieve().await;
+                predecessor.notify().await;
             }
             store.keep(&sockets);
             tell(&[NotifyState::Ready]);
-            Duty { live, program, sockets, store, stop }.obey(signals).await;
+            ControlLoop { live, program, sockets, store, stop }.run(signals).await;
         });
         tokio::select! {
             () = server.run(stopping) => tracing::info!("drained, ending"),
-            // Nobody could tell us anything any more: whoever watches the process is to start it anew.
-            Err(error) = &mut obeying => {
-                bail!("what obeys the signals broke off by a fault of ours: {error}");
+            // Without it no signal is handled: the process ends, and its supervisor starts it again.
+            Err(error) = &mut control => {
+                bail!("the control loop ended by an internal error: {error}");
             }
             requests = cut => {
                 tracing::warn!(requests, "the time to drain is over, ending with requests in flight");
                 tokio::task::spawn_blocking(move || shared.log.close()).await?;
             }
         }
-        obeying.abort();
+        control.abort();
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -155,8 +155,8 @@ impl Predecessor {
         Ok(line.peer_addr().is_ok().then_some(Self(line)))
     }
 
-    /// Says that we are ready, and waits until systemd knows us. If nobody answers we serve all the same.
-    pub(super) async fn relieve(self) {
+    /// Notifies the previous process that this one is ready, and waits until it has told systemd. Without a reply this process serves as well.
+    pub(super) async fn notify(self) {
         let line = async {
             self.0.set_nonblocking(true)?;
             let mut line = UnixStream::from_std(self.0)?;

@@ -1,5 +1,5 @@
-//! What a running process is told: by signals, and by its files where it watches them. One thing after another, except that it
-//! can always be told to stop.
+//! The control loop of a running process: signals, and changes of the files where they are watched. One command is handled after
+//! another; a command to stop is handled at any time.
 
 use std::future::Future;
 use std::io;
@@ -17,7 +17,7 @@ use crate::gateway::live::{Live, Rejected};
 use crate::observe;
 use crate::proxy::OpenSockets;
 
-/// The signals that are obeyed.
+/// The signals that the process handles.
 pub(super) struct Signals {
     hangup: Signal,
     upgrade: Signal,
@@ -35,7 +35,7 @@ impl Signals {
         })
     }
 
-    /// Returns once the process is told to stop.
+    /// Returns when a signal to stop arrives.
     pub(super) async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -43,17 +43,17 @@ impl Signals {
         }
     }
 
-    async fn next(&mut self) -> Order {
+    async fn next(&mut self) -> Command {
         tokio::select! {
-            _ = self.hangup.recv() => Order::Reload,
-            _ = self.upgrade.recv() => Order::Upgrade,
-            _ = self.terminate.recv() => Order::Stop,
-            _ = self.interrupt.recv() => Order::Stop,
+            _ = self.hangup.recv() => Command::Reload,
+            _ = self.upgrade.recv() => Command::Upgrade,
+            _ = self.terminate.recv() => Command::Stop,
+            _ = self.interrupt.recv() => Command::Stop,
         }
     }
 }
 
-enum Order {
+enum Command {
     Reload,
     Upgrade,
     Stop,
@@ -62,8 +62,8 @@ enum Order {
 /// A process that is starting beside us; its id once it is ready.
 type Starting = Pin<Box<dyn Future<Output = anyhow::Result<(u32, Successor)>> + Send>>;
 
-/// Everything that orders are about.
-pub(super) struct Duty {
+/// What the commands act on.
+pub(super) struct ControlLoop {
     pub(super) live: Arc<Live>,
     pub(super) program: Program,
     pub(super) sockets: OpenSockets,
@@ -72,16 +72,16 @@ pub(super) struct Duty {
     pub(super) stop: watch::Sender<bool>,
 }
 
-impl Duty {
-    /// Obeys until the process ends; a second request to stop ends it at once.
-    pub(super) async fn obey(mut self, mut signals: Signals) {
+impl ControlLoop {
+    /// Handles commands until the process ends; a second command to stop ends the process immediately.
+    pub(super) async fn run(mut self, mut signals: Signals) {
         let mut starting: Option<Starting> = None;
-        let mut told_to_stop = false;
+        let mut is_stopping = false;
         let mut news = Box::pin(changed(Arc::clone(&self.live)));
         loop {
             let busy = starting.is_some() || *self.stop.borrow();
-            let order = tokio::select! {
-                order = signals.next() => order,
+            let command = tokio::select! {
+                command = signals.next() => command,
                 outcome = ended(&mut starting) => {
                     starting = None;
                     self.conclude(outcome).await;
@@ -94,14 +94,14 @@ impl Duty {
                     continue;
                 }
             };
-            match order {
-                Order::Stop if told_to_stop => {
+            match command {
+                Command::Stop if is_stopping => {
                     tracing::warn!("told to stop twice, ending with requests in flight");
                     observe::close_log();
                     std::process::exit(1);
                 }
-                Order::Stop => {
-                    told_to_stop = true;
+                Command::Stop => {
+                    is_stopping = true;
                     // One that was starting is killed.
                     starting = None;
                     if !self.stop.send_replace(true) {
@@ -109,16 +109,16 @@ impl Duty {
                     }
                     tracing::info!("draining");
                 }
-                Order::Reload | Order::Upgrade if busy => {
+                Command::Reload | Command::Upgrade if busy => {
                     tracing::warn!(
                         "not now: another process is taking over, or this one is ending"
                     );
                 }
-                Order::Reload if !self.program.was_replaced() => {
+                Command::Reload if !self.program.was_replaced() => {
                     self.reload().await;
                     news = Box::pin(changed(Arc::clone(&self.live)));
                 }
-                Order::Reload | Order::Upgrade => starting = self.upgrade(),
+                Command::Reload | Command::Upgrade => starting = self.upgrade(),
             }
         }
     }
