@@ -1,7 +1,7 @@
 //! The one decision: what happens to a request, from its head alone.
 //!
 //! Pure and synchronous: it reads the snapshot, the token cache and the outside issuers' keys, and writes nothing (a key id that
-//! is not known leaves a wish for newer keys, which whoever has sockets may grant). The proxy, `explain`, the
+//! is not known requests newer keys, which a task with sockets may fetch). The proxy, `explain`, the
 //! configuration's own tests and the benches all call [`Gateway::decide`]. Top to bottom it is the request walk of the README.
 
 mod permit;

@@ -1,7 +1,7 @@
-//! The keys of one outside issuer, as far as they came: never, a while ago, or too long ago.
+//! The cached keys of one outside issuer: not fetched yet, fresh, or too old.
 //!
-//! Read on every request, written by one task in the background. Nothing here fetches anything; whoever judges a token can
-//! only leave a wish. No state is kept on disk: a start begins without keys, and a second node fetches its own.
+//! They are read on every request and written by one task in the background. Nothing here fetches anything: the verification of a
+//! token can only request a refresh. Nothing is kept on disk: a start begins without keys, and a second node fetches its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,18 +45,18 @@ pub enum KeySource {
     Url(Arc<FetchPlan>),
 }
 
-/// What is held of an issuer's keys.
+/// The cached keys of an issuer.
 #[derive(Debug)]
 pub struct IssuerKeys {
     plan: Option<Arc<FetchPlan>>,
-    held: ArcSwapOption<Held>,
+    cached: ArcSwapOption<CachedKeys>,
     /// Whether any ever came.
     came: AtomicBool,
-    wish: Notify,
+    refresh_requested: Notify,
 }
 
 #[derive(Debug, Clone)]
-struct Held {
+struct CachedKeys {
     keys: Arc<KeySet>,
     /// The wall time from which on they count no more; `None` for those of a file.
     until: Option<Timestamp>,
@@ -65,18 +65,18 @@ struct Held {
 }
 
 impl IssuerKeys {
-    /// What is held at first: a file's keys, or none.
+    /// The initial state: the keys of a file, or none.
     #[must_use]
     pub fn new(source: KeySource) -> Self {
-        let (plan, held) = match source {
-            KeySource::File(keys) => (None, Some(Held { keys, until: None, since: None })),
+        let (plan, cached) = match source {
+            KeySource::File(keys) => (None, Some(CachedKeys { keys, until: None, since: None })),
             KeySource::Url(plan) => (Some(plan), None),
         };
         Self {
             plan,
-            came: AtomicBool::new(held.is_some()),
-            held: ArcSwapOption::from_pointee(held),
-            wish: Notify::new(),
+            came: AtomicBool::new(cached.is_some()),
+            cached: ArcSwapOption::from_pointee(cached),
+            refresh_requested: Notify::new(),
         }
     }
 
@@ -86,26 +86,26 @@ impl IssuerKeys {
         self.plan.as_ref()
     }
 
-    /// The keys that count now. `None`, which is closed, when none came or they are too old; the latter also leaves a wish,
+    /// The keys that count now. `None`, which is closed, when none came or they are too old; the latter also requests a refresh,
     /// since a clock that jumped tells this before any timer does.
     #[must_use]
     pub fn current(&self, now: Timestamp) -> Option<Arc<KeySet>> {
-        let held = self.held.load();
-        let held = held.as_ref()?;
-        if held.until.is_some_and(|until| now >= until) {
-            self.wish();
+        let cached = self.cached.load();
+        let cached = cached.as_ref()?;
+        if cached.until.is_some_and(|until| now >= until) {
+            self.request_refresh();
             return None;
         }
-        Some(Arc::clone(&held.keys))
+        Some(Arc::clone(&cached.keys))
     }
 
     /// Takes a fetched set over. One that is equal to the last keeps what was verified with that.
     pub fn replace(&self, keys: KeySet, now: Timestamp, since: Instant) {
         let Some(plan) = &self.plan else { return };
-        let before = self.held.load_full().map(|held| Arc::clone(&held.keys));
+        let before = self.cached.load_full().map(|cached| Arc::clone(&cached.keys));
         let keys = before.filter(|before| **before == keys).unwrap_or_else(|| Arc::new(keys));
         let until = Some(now.plus(plan.max_stale));
-        self.held.store(Some(Arc::new(Held { keys, until, since: Some(since) })));
+        self.cached.store(Some(Arc::new(CachedKeys { keys, until, since: Some(since) })));
         self.came.store(true, Ordering::Release);
     }
 
@@ -120,7 +120,7 @@ impl IssuerKeys {
 
     /// Takes the keys away: their issuer says that it has none.
     pub fn withdraw(&self) {
-        self.held.store(None);
+        self.cached.store(None);
     }
 
     /// Whether none ever came although nobody is ready without them.
@@ -133,19 +133,19 @@ impl IssuerKeys {
     /// How long ago they were fetched. `None` when there are none, or they are a file's.
     #[must_use]
     pub fn age(&self, now: Instant) -> Option<Duration> {
-        let since = self.held.load().as_ref()?.since?;
+        let since = self.cached.load().as_ref()?.since?;
         Some(now.saturating_duration_since(since))
     }
 
-    /// Wishes for a fetch. It comes when the cool-down allows; many wishes are one.
-    pub fn wish(&self) {
-        self.wish.notify_one();
+    /// Requests a fetch. It starts when the cool-down allows; several requests cause one fetch.
+    pub fn request_refresh(&self) {
+        self.refresh_requested.notify_one();
     }
 
-    /// Waits for a wish.
+    /// Waits for a request.
     #[cfg(feature = "proxy")]
-    pub(super) async fn wished(&self) {
-        self.wish.notified().await;
+    pub(super) async fn refresh_requested(&self) {
+        self.refresh_requested.notified().await;
     }
 }
 

@@ -1,24 +1,24 @@
 //! Outside issuers: whose tokens are believed beside our own, by which policy, and with which of their keys.
 //!
 //! [`Issuers`] belongs to a snapshot of the configuration and judges tokens: pure, without I/O, like the rest of the decision.
-//! [`IssuerKeys`] outlives reloads, and is what `tend` (with the feature `proxy`) fetches in the background. How a token is
+//! [`IssuerKeys`] outlives reloads, and is what [`refresh`] (with the feature `proxy`) fetches in the background. How a token is
 //! verified is said in `token`, what a key set may hold in `keys`, and which route believes whom in `route`.
 
 #[cfg(feature = "proxy")]
 mod fetch;
-mod held;
-mod registry;
+mod key_cache;
 #[cfg(feature = "proxy")]
-mod tend;
+mod refresher;
+mod registry;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-pub use held::{FetchPlan, IssuerKeys, KeySource};
-pub use registry::KeyRegistry;
+pub use key_cache::{FetchPlan, IssuerKeys, KeySource};
 #[cfg(feature = "proxy")]
-pub use tend::tend;
+pub use refresher::refresh;
+pub use registry::KeyRegistry;
 
 use crate::clock::Timestamp;
 use crate::route::rule::Believed;
@@ -76,7 +76,7 @@ impl Issuers {
         let set = keys.current(now).ok_or(VerifyError::KeysUnavailable)?;
         let outcome = policy.verify(token, &set, now);
         if outcome == Err(VerifyError::UnknownKey) {
-            keys.wish();
+            keys.request_refresh();
         }
         outcome
     }

@@ -1,7 +1,7 @@
-//! Keeps the key sets in force fresh: one task for each, for as long as it is in force.
+//! Refreshes the key sets in force: one task for each, for as long as the set is in force.
 //!
-//! A set is fetched at once, then again after its refresh time; after a failure soon, then less and less often. A wish for an
-//! unknown key id brings one fetch ahead, and then none for the cool-down, however many wish.
+//! A set is fetched immediately, then again after its refresh time; after a failure soon, then less and less often. A request for an
+//! unknown key id causes one early fetch, and no other during the cool-down, however many requests there are.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,17 +20,17 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Hears of each fetch: whose keys, and whether they came.
+/// Called after each fetch: with the issuer, and whether its keys came.
 pub(super) type FetchObserver = Arc<dyn Fn(&str, bool) + Send + Sync>;
 
-/// Tends the sets of the registry until it is dropped, or this is.
-pub async fn tend(registry: &KeyRegistry, clock: Arc<dyn Clock>, observer: FetchObserver) {
+/// Refreshes the sets of the registry until the registry or this future is dropped.
+pub async fn refresh(registry: &KeyRegistry, clock: Arc<dyn Clock>, observer: FetchObserver) {
     let mut changes = registry.subscribe();
     let mut tasks = JoinSet::new();
-    let mut tended: Vec<(Arc<IssuerKeys>, AbortHandle)> = Vec::new();
+    let mut refreshed: Vec<(Arc<IssuerKeys>, AbortHandle)> = Vec::new();
     loop {
         let wanted = Arc::clone(&changes.borrow_and_update());
-        tended.retain(|(keys, task)| {
+        refreshed.retain(|(keys, task)| {
             let stays = wanted.iter().any(|own| Arc::ptr_eq(own, keys));
             if !stays {
                 task.abort();
@@ -39,7 +39,7 @@ pub async fn tend(registry: &KeyRegistry, clock: Arc<dyn Clock>, observer: Fetch
         });
         for keys in wanted.iter() {
             let Some(plan) = keys.plan().cloned() else { continue };
-            if tended.iter().any(|(own, _)| Arc::ptr_eq(own, keys)) {
+            if refreshed.iter().any(|(own, _)| Arc::ptr_eq(own, keys)) {
                 continue;
             }
             let (clock, observer, of) =
@@ -48,7 +48,7 @@ pub async fn tend(registry: &KeyRegistry, clock: Arc<dyn Clock>, observer: Fetch
                 let (clock, observer) = (Arc::clone(&clock), Arc::clone(&observer));
                 keep_fresh(Arc::clone(&of), Arc::clone(&plan), clock, observer)
             }));
-            tended.push((Arc::clone(keys), task));
+            refreshed.push((Arc::clone(keys), task));
         }
         // Tasks end only when they are told to, but their remains have to be taken away.
         while tasks.try_join_next().is_some() {}
@@ -90,14 +90,14 @@ async fn keep_fresh(
                 pauses.after_failure(plan.refresh)
             }
         };
-        let wished = async {
-            keys.wished().await;
+        let requested = async {
+            keys.refresh_requested().await;
             let since = granted.map(|at| clock.instant().saturating_duration_since(at));
             sleep(since.map_or(Duration::ZERO, |since| plan.cool_down.saturating_sub(since))).await;
         };
         tokio::select! {
             () = sleep(pause) => {}
-            () = wished => granted = Some(clock.instant()),
+            () = requested => granted = Some(clock.instant()),
         }
     }
 }

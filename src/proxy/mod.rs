@@ -43,7 +43,7 @@ use tokio::task::JoinSet;
 use crate::config;
 use crate::gateway::Shared;
 use crate::gateway::live::Live;
-use crate::issuers::tend;
+use crate::issuers;
 use crate::proxy::edges::{Edges, Plan};
 use crate::proxy::listener::told;
 use crate::supervise::keep_up;
@@ -93,7 +93,7 @@ impl Server {
                 let metrics = Arc::clone(&fetching.metrics);
                 let clock = Arc::clone(&fetching.clock);
                 let observer = Arc::new(move |issuer: &str, ok| metrics.issuer_fetched(issuer, ok));
-                tend(&fetching.issuer_keys, clock, observer).await;
+                issuers::refresh(&fetching.issuer_keys, clock, observer).await;
             }
         }));
         Ok(Self { live, shared, edges, plan, tending })
