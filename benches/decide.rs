@@ -25,7 +25,7 @@ use portcullis::access::connection::{Connection, Transport};
 use portcullis::clock::{Clock as _, SystemClock};
 use portcullis::config::{self, Persona, SourceFile, Sources};
 use portcullis::gateway::decide::{Decision, RequestHead};
-use portcullis::gateway::rehearsal::Rehearsal;
+use portcullis::gateway::dry_run::DryRun;
 use portcullis::gateway::{Gateway, Shared};
 use portcullis::keys::{Algorithm, generate};
 use portcullis::oauth::scope::Scope;
@@ -84,24 +84,24 @@ fn gateway(algorithm: Algorithm, routes: usize) -> Gateway {
 
 /// One request, asked again and again.
 struct Ask {
-    stage: Rehearsal,
+    dry_run: DryRun,
     headers: HeaderMap,
     target: String,
 }
 
 impl Ask {
     fn new(gateway: &Gateway, target: &str, scopes: Option<&str>) -> Self {
-        let stage = Rehearsal::new(gateway).unwrap();
+        let dry_run = DryRun::new(gateway).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(HOST, "edge.example.com".parse().unwrap());
         headers.insert("accept", "application/json".parse().unwrap());
         headers.insert("user-agent", "bench/1.0".parse().unwrap());
         if let Some(scopes) = scopes {
             let persona = Persona::Scopes(Scope::parse(scopes).unwrap());
-            let token = stage.token(&persona).unwrap().unwrap();
+            let token = dry_run.token(&persona).unwrap().unwrap();
             headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
         }
-        Self { stage, headers, target: target.to_owned() }
+        Self { dry_run, headers, target: target.to_owned() }
     }
 
     fn decide(&self) -> Decision {
@@ -118,13 +118,15 @@ impl Ask {
             connection: &connection,
             request_id: "AAAAAAAAAAAAAAAAAAAAAA",
         };
-        self.stage.gateway().decide(black_box(&head), SystemClock.now())
+        self.dry_run.gateway().decide(black_box(&head), SystemClock.now())
     }
 
     /// Files the verification, as the proxy does after a first request.
     fn remembered(self) -> Self {
         match self.decide() {
-            Decision::Forward(permit) => self.stage.gateway().remember(&permit, SystemClock.now()),
+            Decision::Forward(permit) => {
+                self.dry_run.gateway().remember(&permit, SystemClock.now())
+            }
             other => panic!("{other:?}"),
         }
         self

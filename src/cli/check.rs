@@ -11,7 +11,7 @@ use crate::cli::output::{errln, outln};
 use crate::cli::{INVALID, print_problems, read};
 use crate::clock::SystemClock;
 use crate::config::{Config, Problem};
-use crate::gateway::rehearsal::{self, TestFailure};
+use crate::gateway::dry_run::{self, TestFailure};
 use crate::gateway::{Gateway, Shared};
 use crate::random::OsRandom;
 
@@ -27,7 +27,7 @@ pub(super) enum Format {
 pub(super) fn check(file: &Path, format: Format) -> anyhow::Result<ExitCode> {
     let read = read(file);
     let ran = read.config.as_ref().map_or(0, |config| config.tests.len());
-    let failures = read.config.map(rehearse).transpose()?;
+    let failures = read.config.map(run_tests).transpose()?;
     let code = match &failures {
         None => ExitCode::from(INVALID),
         Some(failures) if failures.is_empty() => ExitCode::SUCCESS,
@@ -70,9 +70,9 @@ pub(super) fn snapshot(config: Config) -> anyhow::Result<Gateway> {
     Ok(Gateway::build(config, Arc::new(shared), 0))
 }
 
-fn rehearse(config: Config) -> anyhow::Result<Vec<TestFailure>> {
+fn run_tests(config: Config) -> anyhow::Result<Vec<TestFailure>> {
     let tests = config.tests.clone();
-    Ok(rehearsal::run(&snapshot(config)?, &tests))
+    Ok(dry_run::run(&snapshot(config)?, &tests))
 }
 
 fn problem(problem: &Problem) -> Value {
@@ -91,6 +91,6 @@ fn failure(failure: &TestFailure) -> Value {
         "line": failure.line,
         "request": failure.request,
         "expected": failure.expected,
-        "came": failure.came,
+        "outcome": failure.outcome,
     })
 }

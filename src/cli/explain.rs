@@ -14,7 +14,7 @@ use crate::cli::{INVALID, check, print_problems, read};
 use crate::config::Persona;
 use crate::gateway::Gateway;
 use crate::gateway::decide::{Decision, Permit, RequestHead};
-use crate::gateway::rehearsal::{Rehearsal, Scene};
+use crate::gateway::dry_run::{DryRun, SimulatedRequest};
 use crate::gateway::routing::{BadPath, Remedy};
 use crate::oauth::scope::{Catalogue, Scope};
 use crate::reason::Reason;
@@ -65,17 +65,18 @@ impl Explain {
             print_problems(&read.problems, &read.warnings);
             return Ok(ExitCode::from(INVALID));
         };
-        let stage = Rehearsal::new(&check::snapshot(config)?)?;
+        let dry_run = DryRun::new(&check::snapshot(config)?)?;
         let token = match &self.token_file {
             Some(file) => {
                 let text = std::fs::read_to_string(file);
                 Some(text.with_context(|| file.display().to_string())?.trim().to_owned())
             }
-            None => stage.token(&self.persona(url)?)?,
+            None => dry_run.token(&self.persona(url)?)?,
         };
         let certificate = self.certificate.as_deref().map(CertificateName::parse).transpose()?;
-        let scene = Scene { method, target: url, host: None, certificate: certificate.as_ref() };
-        let (text, allowed) = stage.play(&scene, token.as_deref(), describe)?;
+        let request =
+            SimulatedRequest { method, target: url, host: None, certificate: certificate.as_ref() };
+        let (text, allowed) = dry_run.run(&request, token.as_deref(), describe)?;
         out(format_args!("{text}"));
         Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::config::{self, Config, Files, Listener, Operation, Problem, Sources, StateConfig, Tls};
-use crate::gateway::rehearsal::{self, TestFailure};
+use crate::gateway::dry_run::{self, TestFailure};
 use crate::gateway::{Gateway, Shared, removed};
 
 /// The snapshot in force.
@@ -225,6 +225,6 @@ fn inherit_health(gateway: &Gateway, former: &Gateway) {
 fn build(config: Config, shared: &Arc<Shared>, generation: u64) -> Result<Gateway, Rejected> {
     let tests = config.tests.clone();
     let gateway = Gateway::build(config, Arc::clone(shared), generation);
-    let failures = rehearsal::run(&gateway, &tests);
+    let failures = dry_run::run(&gateway, &tests);
     if failures.is_empty() { Ok(gateway) } else { Err(Rejected::Tests(failures)) }
 }

@@ -5,8 +5,8 @@
 
 mod authority;
 pub mod decide;
+pub mod dry_run;
 pub mod live;
-pub mod rehearsal;
 mod removed;
 pub mod routing;
 #[cfg(test)]
@@ -164,7 +164,7 @@ pub enum StartError {
 pub struct Gateway {
     generation: u64,
     shared: Arc<Shared>,
-    /// What is revoked, where state is kept; a rehearsal asks nobody.
+    /// What is revoked, where state is kept; `None` in a dry run.
     mirror: Option<Arc<Mirror>>,
     identity: Arc<Identity>,
     trusted_proxies: TrustedProxies,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use portcullis::access::proxy_fields::NAMES;
 use portcullis::clock::SystemClock;
 use portcullis::config::{self, SystemSources};
-use portcullis::gateway::{Gateway, Shared, rehearsal};
+use portcullis::gateway::{Gateway, Shared, dry_run};
 use portcullis::keys::{Algorithm, generate};
 use portcullis::observe::metrics::{Gauges, Metrics};
 use portcullis::random::OsRandom;
@@ -65,7 +65,7 @@ fn every_configuration_is_valid_without_a_warning_and_passes_its_own_tests() {
                 .unwrap();
         let expectations = config.tests.clone();
         let gateway = Gateway::build(config, Arc::new(shared), 0);
-        let failures = rehearsal::run(&gateway, &expectations);
+        let failures = dry_run::run(&gateway, &expectations);
         assert!(failures.is_empty(), "{}: {failures:?}", path.display());
         files += 1;
         tests += expectations.len();

@@ -97,6 +97,6 @@ fn the_files_own_tests_can_play_a_certificate() {
         let config = read(&files);
         let tests = config.tests.clone();
         let gateway = Gateway::build(config, shared(), 0);
-        assert_eq!(rehearsal::run(&gateway, &tests).len(), failures);
+        assert_eq!(dry_run::run(&gateway, &tests).len(), failures);
     }
 }

@@ -25,7 +25,7 @@ fn a_reload_takes_all_of_a_file_or_nothing() {
     let taken = text.replace("127.0.0.1:0", "127.0.0.9:0");
     let broken = text.replace("id: a,", "id: a, scopes: [raed],");
     for (file, said) in [
-        (failing, "came out as 401"),
+        (failing, "got 401"),
         (stateful, "takes a restart"),
         (taken, "cannot listen on 127.0.0.9:0: address in use"),
         (broken, "did you mean `read`?"),

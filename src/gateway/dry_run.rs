@@ -1,7 +1,7 @@
-//! Requests that were never sent: the configuration's own tests, and `explain`.
+//! Simulated requests: the tests in the configuration, and `explain`.
 //!
-//! They take the same [`Gateway::decide`] as real ones, with a real token that is signed for the occasion and thrown away.
-//! For "whoever holds these scopes" a user and a client are added to a *copy* of the snapshot; the real one never knows them.
+//! A simulated request is decided by the same [`Gateway::decide`] as a real one, with a real token that is signed for it and then
+//! dropped. For a test with `scopes`, a synthetic user and client are added to a *copy* of the snapshot.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,23 +24,23 @@ use crate::random;
 use crate::route::certificate::CertificateName;
 use crate::token::Content;
 
-/// A snapshot with a stage on which anybody can be played.
+/// A copy of a snapshot in which any principal can be simulated.
 #[derive(Debug)]
-pub struct Rehearsal {
+pub struct DryRun {
     gateway: Gateway,
-    stranger: Subject,
+    synthetic_user: Subject,
     client: ClientId,
 }
 
-/// The version of the stranger's credential.
-const CREDENTIAL: &str = "rehearsal";
+/// The version of the synthetic user's credential.
+const CREDENTIAL: &str = "dry-run";
 
-/// What stands where a request that was sent would have its own id.
+/// Stands where a real request has its id.
 const REQUEST_ID: &str = "(a new one)";
 
-/// One request to play.
+/// One request to simulate.
 #[derive(Debug, Clone)]
-pub struct Scene<'a> {
+pub struct SimulatedRequest<'a> {
     /// The method.
     pub method: &'a str,
     /// The target, in origin or absolute form.
@@ -51,10 +51,10 @@ pub struct Scene<'a> {
     pub certificate: Option<&'a CertificateName>,
 }
 
-/// A request could not be made up.
+/// A request cannot be simulated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SceneError {
-    /// The method is no token.
+pub enum DryRunError {
+    /// The method is not a token.
     #[error("`{0}` is no method")]
     Method(String),
     /// The host cannot stand in a field.
@@ -68,47 +68,49 @@ pub enum SceneError {
     Token(String),
 }
 
-impl Rehearsal {
-    /// A stage over this snapshot.
+impl DryRun {
+    /// A dry run over this snapshot.
     ///
     /// # Errors
-    /// [`SceneError::Token`] when there is no randomness for a name that nobody has.
-    pub fn new(gateway: &Gateway) -> Result<Self, SceneError> {
-        let token = |e: &dyn fmt::Display| SceneError::Token(e.to_string());
+    /// [`DryRunError::Token`] when there is no randomness for a name that nobody has.
+    pub fn new(gateway: &Gateway) -> Result<Self, DryRunError> {
+        let token = |e: &dyn fmt::Display| DryRunError::Token(e.to_string());
         let name = random::identifier(&*gateway.shared.random).map_err(|e| token(&e))?;
-        let name = format!("whoever-{name}");
-        let stranger = Subject::user(&name).map_err(|e| token(&e))?;
+        let name = format!("dry-run-{name}");
+        let synthetic_user = Subject::user(&name).map_err(|e| token(&e))?;
         let client = ClientId::parse(&name).map_err(|e| token(&e))?;
         let everything: Scope = gateway.catalogue.iter().cloned().collect();
         let everything: ScopeBits = gateway.catalogue.bits(&everything);
         let mut users: HashMap<_, _> = gateway.holders.users.clone();
         let credential = Arc::from(CREDENTIAL);
-        users.insert(stranger.clone(), HeldUser { scope: everything, credential });
+        users.insert(synthetic_user.clone(), HeldUser { scope: everything, credential });
         let mut clients = gateway.holders.clients.clone();
         clients.insert(client.clone(), everything);
-        // A token that is signed for the occasion is revoked by nobody, and at start nobody could say.
+        // The token of a dry run is never revoked, and the mirror may not be filled yet.
         let holders = Arc::new(Holders { users, clients });
         let gateway = Gateway { holders, mirror: None, ..gateway.clone() };
-        Ok(Self { gateway, stranger, client })
+        Ok(Self { gateway, synthetic_user, client })
     }
 
-    /// The snapshot on the stage, which knows whoever is played.
+    /// The copy of the snapshot, with the synthetic user and client.
     #[must_use]
     pub const fn gateway(&self) -> &Gateway {
         &self.gateway
     }
 
-    /// A token for this persona, with everything that it may have; `None` for nobody.
+    /// A token for this persona, with all scopes that it may have; `None` for an anonymous request.
     ///
     /// # Errors
-    /// [`SceneError`] for an unknown user or when signing fails.
-    pub fn token(&self, persona: &Persona) -> Result<Option<String>, SceneError> {
+    /// [`DryRunError`] for an unknown user or when signing fails.
+    pub fn token(&self, persona: &Persona) -> Result<Option<String>, DryRunError> {
         let (subject, scope, credential) = match persona {
             Persona::Anonymous => return Ok(None),
-            Persona::Scopes(scope) => (self.stranger.clone(), scope.clone(), Arc::from(CREDENTIAL)),
+            Persona::Scopes(scope) => {
+                (self.synthetic_user.clone(), scope.clone(), Arc::from(CREDENTIAL))
+            }
             Persona::User(name) => {
                 let user = self.gateway.users.find(name);
-                let user = user.ok_or_else(|| SceneError::User(name.clone()))?;
+                let user = user.ok_or_else(|| DryRunError::User(name.clone()))?;
                 (user.name.clone(), user.scope.clone(), user.password.version())
             }
         };
@@ -122,51 +124,51 @@ impl Rehearsal {
             began: None,
         };
         let issued = self.gateway.issuer.issue(&content, shared.clock.now(), &*shared.random);
-        issued.map(|issued| Some(issued.token)).map_err(|e| SceneError::Token(e.to_string()))
+        issued.map(|issued| Some(issued.token)).map_err(|e| DryRunError::Token(e.to_string()))
     }
 
-    /// Plays a request, with this bearer token if any, and hands what was made up and what was decided to `tell`.
+    /// Decides a simulated request, with this bearer token if there is one, and passes the request and the decision to `report`.
     ///
     /// # Errors
-    /// [`SceneError`] when the request cannot be made up.
-    pub fn play<T>(
+    /// [`DryRunError`] when the request cannot be simulated.
+    pub fn run<T>(
         &self,
-        scene: &Scene<'_>,
+        request: &SimulatedRequest<'_>,
         token: Option<&str>,
-        tell: impl FnOnce(&RequestHead<'_>, &Gateway, Decision) -> T,
-    ) -> Result<T, SceneError> {
-        let method = Method::from_bytes(scene.method.as_bytes())
-            .map_err(|_| SceneError::Method(scene.method.to_owned()))?;
+        report: impl FnOnce(&RequestHead<'_>, &Gateway, Decision) -> T,
+    ) -> Result<T, DryRunError> {
+        let method = Method::from_bytes(request.method.as_bytes())
+            .map_err(|_| DryRunError::Method(request.method.to_owned()))?;
         let own_host = self.gateway.hosts.first().map_or("localhost", |host| host.as_str());
-        let host = scene.host.unwrap_or(own_host);
+        let host = request.host.unwrap_or(own_host);
         let mut headers = HeaderMap::new();
-        let value = HeaderValue::from_str(host).map_err(|_| SceneError::Host(host.to_owned()))?;
+        let value = HeaderValue::from_str(host).map_err(|_| DryRunError::Host(host.to_owned()))?;
         headers.insert(HOST, value);
         if let Some(token) = token {
             let value = HeaderValue::try_from(format!("Bearer {token}"));
-            headers.insert(AUTHORIZATION, value.map_err(|e| SceneError::Token(e.to_string()))?);
+            headers.insert(AUTHORIZATION, value.map_err(|e| DryRunError::Token(e.to_string()))?);
         }
-        let played =
+        let simulated =
             |name: &CertificateName| ClientCertificate::new([name.clone()], Timestamp::MAX);
         let connection = Connection {
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             transport: Transport::Tls,
-            certificate: scene.certificate.map(played).map(Arc::new),
+            certificate: request.certificate.map(simulated).map(Arc::new),
         };
         let head = RequestHead {
             method: &method,
-            target: scene.target.as_bytes(),
+            target: request.target.as_bytes(),
             authority: None,
             headers: &headers,
             connection: &connection,
             request_id: REQUEST_ID,
         };
         let decision = self.gateway.decide(&head, self.gateway.now());
-        Ok(tell(&head, &self.gateway, decision))
+        Ok(report(&head, &self.gateway, decision))
     }
 }
 
-/// A test of the configuration that did not come out as it says.
+/// A test of the configuration whose outcome is not the expected one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestFailure {
     /// The line of the test in the file.
@@ -175,16 +177,16 @@ pub struct TestFailure {
     pub request: String,
     /// What was expected.
     pub expected: String,
-    /// What came out.
-    pub came: String,
+    /// The outcome.
+    pub outcome: String,
 }
 
 impl fmt::Display for TestFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "line {}: {}: expected {}, came out as {}",
-            self.line, self.request, self.expected, self.came
+            "line {}: {}: expected {}, got {}",
+            self.line, self.request, self.expected, self.outcome
         )
     }
 }
@@ -195,13 +197,13 @@ pub fn run(gateway: &Gateway, tests: &[PolicyTest]) -> Vec<TestFailure> {
     if tests.is_empty() {
         return Vec::new();
     }
-    let stage = Rehearsal::new(gateway);
+    let dry_run = DryRun::new(gateway);
     let failure = |test: &PolicyTest| {
-        let came = match &stage {
-            Ok(stage) => came_out(stage, test),
+        let outcome = match &dry_run {
+            Ok(dry_run) => outcome(dry_run, test),
             Err(error) => Err(error.clone()),
         };
-        let (passed, came) = match came {
+        let (passed, outcome) = match outcome {
             Ok((status, text)) => (fits(test.expect, status), text),
             Err(error) => (false, error.to_string()),
         };
@@ -210,18 +212,18 @@ pub fn run(gateway: &Gateway, tests: &[PolicyTest]) -> Vec<TestFailure> {
             Expectation::Status(status) => status.to_string(),
         };
         let request = format!("{} {}", test.method, test.target);
-        (!passed).then_some(TestFailure { line: test.line, request, expected, came })
+        (!passed).then_some(TestFailure { line: test.line, request, expected, outcome })
     };
     tests.iter().filter_map(failure).collect()
 }
 
 /// The status of a refusal, or `None` when the request passes; and both in words.
-fn came_out(stage: &Rehearsal, test: &PolicyTest) -> Result<(Option<u16>, String), SceneError> {
-    let token = stage.token(&test.as_who)?;
+fn outcome(dry_run: &DryRun, test: &PolicyTest) -> Result<(Option<u16>, String), DryRunError> {
+    let token = dry_run.token(&test.as_who)?;
     let PolicyTest { method, target, .. } = test;
     let (host, certificate) = (test.host.as_deref(), test.certificate.as_ref());
-    let scene = Scene { method, target, host, certificate };
-    stage.play(&scene, token.as_deref(), |_, _, decision| match decision {
+    let request = SimulatedRequest { method, target, host, certificate };
+    dry_run.run(&request, token.as_deref(), |_, _, decision| match decision {
         Decision::Serve(_) => (None, "allow (an endpoint of our own)".to_owned()),
         Decision::Forward(permit) => (None, format!("allow (route {})", permit.route_id())),
         Decision::Refuse(denial) => {
