@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use super::problem::quoted;
+use super::yaml::problem::quoted;
 
 /// How many links are followed, as Linux does (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;

@@ -5,20 +5,12 @@
 //! file's own `tests` are only read, and are run by whoever has a gateway.
 
 mod compile;
-mod document;
 mod exposure;
 mod files;
-mod marks;
 mod model;
-mod place;
-mod planned;
-mod problem;
 mod raw;
-mod raw_tls;
-mod shape;
 mod sources;
-mod tree;
-mod words;
+mod yaml;
 
 use std::path::Path;
 
@@ -28,18 +20,18 @@ pub use model::{
     ClientAuthorities, Config, ConnectionLimits, Endpoints, Expectation, KeyFolder, Listener,
     Login, Operation, Persona, PolicyTest, StateConfig, Tls, TlsIdentity, Tokens,
 };
-pub use problem::Problem;
 pub use sources::{SourceFile, Sources, SystemSources};
+pub use yaml::problem::Problem;
 
-use document::Document;
 use files::Recording;
-use place::Place;
 use raw::RawConfig;
+use yaml::document::Document;
+use yaml::path::YamlPath;
 
 /// What a mistyped name was probably meant to be, or which names there are.
 #[must_use]
 pub fn hint<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    problem::suggestion(name, names)
+    yaml::problem::suggestion(name, names)
 }
 
 /// A file that was examined.
@@ -100,7 +92,7 @@ pub fn key_folder(path: &Path, sources: &dyn Sources) -> Result<KeyFolder, Vec<P
 /// The configuration is no secret, but decides everything.
 fn refuse_exposed(document: &mut Document, file: &SourceFile) {
     for (message, hint) in file.faults("this file", false) {
-        document.error_with(&Place::default(), message, Some(hint));
+        document.error_with(&YamlPath::default(), message, Some(hint));
     }
 }
 

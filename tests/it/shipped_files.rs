@@ -106,8 +106,8 @@ fn no_private_key_is_shipped() {
 fn the_full_example_and_the_readme_name_every_key() {
     let (readme, example) =
         (shipped("README.md"), shipped("conf/portcullis.yaml") + &shipped("conf/users.yaml"));
-    let raw = ["raw.rs", "raw/headers.rs", "raw/limits.rs", "raw/listeners.rs", "raw_tls.rs"];
-    let raw = raw.map(|name| shipped(&format!("src/config/{name}"))).concat();
+    let raw = ["mod.rs", "headers.rs", "limits.rs", "listeners.rs", "tls.rs"];
+    let raw = raw.map(|name| shipped(&format!("src/config/raw/{name}"))).concat();
     let fields = raw.lines().filter(|line| line.starts_with("        ")).filter_map(|line| {
         let name = line.trim().strip_prefix("r#").unwrap_or(line.trim()).split_once(": ")?.0;
         name.bytes()

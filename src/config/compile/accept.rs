@@ -9,9 +9,9 @@ use super::Compiler;
 use super::scopes::Scopes;
 use super::tokens::{audience, is_loopback, issuer};
 use super::values::{Names, duration, items};
-use crate::config::place::Place;
-use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::{List, RawAccept, RawClaims, RawJwks};
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::{quoted, suggestion};
 use crate::issuers::{Accepted, FetchPlan, KeySource};
 use crate::keys::{Algorithm, KeySet};
 use crate::token::{OutsidePolicy, SCOPE_CLAIMS, SUBJECT_CLAIM, SubjectPrefix, TokenType};
@@ -37,7 +37,7 @@ pub(super) struct Ours<'a> {
 
 pub(super) fn compile(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&List<RawAccept>>,
     ours: &Ours<'_>,
     scopes: &mut Scopes,
@@ -60,7 +60,7 @@ pub(super) fn compile(
 
 fn accept(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawAccept,
     prefix: Option<SubjectPrefix>,
     ours: &Ours<'_>,
@@ -105,7 +105,11 @@ fn accept(
     Some(Accepted { policy, source: source? })
 }
 
-fn prefix(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option<SubjectPrefix> {
+fn prefix(
+    compiler: &mut Compiler<'_>,
+    place: &YamlPath,
+    raw: Option<&str>,
+) -> Option<SubjectPrefix> {
     let Some(text) = raw else {
         if !compiler.document.is_pruned(place) {
             let message = "`subject_prefix` is required, even where it is empty";
@@ -123,7 +127,7 @@ fn prefix(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Opti
 /// Two issuers must not be able to name the same subject by accident.
 fn compare(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     prefix: &SubjectPrefix,
     others: &[(&str, SubjectPrefix)],
 ) {
@@ -146,7 +150,7 @@ fn compare(
 
 fn algorithms(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&List<String>>,
 ) -> Option<Vec<Algorithm>> {
     let list = compiler.document.require(raw, place)?;
@@ -181,7 +185,7 @@ fn algorithms(
 
 fn types(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&List<String>>,
 ) -> Option<Vec<TokenType>> {
     let Some(list) = raw else {
@@ -207,7 +211,7 @@ fn types(
 /// The claim of the subject, and those of the scopes.
 fn claims(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&RawClaims>,
 ) -> Option<(String, Vec<String>)> {
     let mut name = |key: &str, text: &Option<String>| {
@@ -244,7 +248,7 @@ struct Whose<'a> {
 
 fn source(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawJwks,
     whose: &Whose<'_>,
 ) -> Option<KeySource> {
@@ -278,7 +282,7 @@ fn source(
 
 fn fetched(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawJwks,
     url: &str,
     whose: &Whose<'_>,
@@ -334,7 +338,7 @@ fn fetched(
 /// At least one certificate, and nothing else, in PEM.
 pub(super) fn certificates(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     file: &str,
 ) -> Option<Vec<u8>> {
     let bytes = compiler.read_unshared(place, file)?;

@@ -4,14 +4,14 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 
 use super::Compiler;
-use crate::config::place::Place;
-use crate::config::problem::quoted;
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::quoted;
 
 /// Warns of a chain that clients may not be able to follow. Some fill gaps and sort by themselves, as browsers do; most
 /// programs do not (RFC 8446 section 4.4.2 wants each certificate to certify the one before).
 pub(super) fn warn_of_gaps(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     chain: &[CertificateDer<'_>],
 ) {
     let links: Vec<_> = chain.iter().filter_map(|der| parsed(der)).collect();

@@ -8,9 +8,9 @@ use super::Compiler;
 use super::scopes::Scopes;
 use super::state;
 use super::values::{Names, items, network};
-use crate::config::place::Place;
-use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::{List, RawClient};
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::{quoted, suggestion};
 use crate::grants::{Client, ClientRegistry, ClientSecret, GrantType};
 use crate::oauth::client::ClientId;
 use crate::oauth::subject::Subject;
@@ -21,7 +21,7 @@ pub(super) fn compile(
     raw: Option<&List<RawClient>>,
     scopes: &mut Scopes,
 ) -> Option<ClientRegistry> {
-    let root = Place::default().key("clients");
+    let root = YamlPath::default().key("clients");
     let mut ids = Names::default();
     let mut default = None;
     let mut clients = Vec::new();
@@ -53,7 +53,7 @@ pub(super) fn compile(
 
 fn client(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawClient,
     ids: &mut Names,
     scopes: &mut Scopes,
@@ -84,7 +84,7 @@ fn client(
 }
 
 /// A client that is somebody by itself must prove who it is, and its id becomes a subject.
-fn check_machine(compiler: &mut Compiler<'_>, place: &Place, client: &Client, idle: bool) {
+fn check_machine(compiler: &mut Compiler<'_>, place: &YamlPath, client: &Client, idle: bool) {
     let document = &mut compiler.document;
     if let Err(error) = Subject::client(&client.id) {
         let message = format!("its tokens would speak for `client:{}`: {error}", client.id);
@@ -108,7 +108,7 @@ fn check_machine(compiler: &mut Compiler<'_>, place: &Place, client: &Client, id
 /// `None`: from anywhere. A list that was refused is no such thing.
 fn networks(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&List<String>>,
 ) -> Option<Vec<IpNet>> {
     let raw = raw?;
@@ -124,7 +124,7 @@ fn networks(
 
 fn grants(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&List<String>>,
 ) -> Vec<GrantType> {
     let mut grants = Vec::new();
@@ -152,7 +152,7 @@ fn grants(
     grants
 }
 
-fn secret(compiler: &mut Compiler<'_>, place: &Place, raw: &RawClient) -> Option<ClientSecret> {
+fn secret(compiler: &mut Compiler<'_>, place: &YamlPath, raw: &RawClient) -> Option<ClientSecret> {
     let document = &mut compiler.document;
     let (digest, hash) = (place.key("secret_sha256"), place.key("secret_hash"));
     match (&raw.secret_sha256, &raw.secret_hash) {

@@ -8,9 +8,9 @@ use super::identity::OF_HTTP;
 use super::values::{Names, items};
 use crate::access::identity::{Identity, folded, is_plain};
 use crate::access::proxy_fields::family;
-use crate::config::place::Place;
-use crate::config::problem::quoted;
 use crate::config::raw::RawUpstreamHeaders;
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::quoted;
 
 /// Names, folded, that concern one connection, besides those of [`OF_HTTP`]. `Proxy` is HTTP_PROXY to a CGI program.
 const OF_ONE_HOP: [&str; 3] = ["proxy-authorization", "http2-settings", "proxy"];
@@ -21,7 +21,7 @@ const SET_HERE: [&str; 4] =
 /// The names that pass. `identity` says which never do.
 pub(super) fn compile(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&RawUpstreamHeaders>,
     identity: &Identity,
 ) -> Vec<HeaderName> {

@@ -6,15 +6,15 @@ use http::HeaderValue;
 
 use super::Compiler;
 use super::values::duration;
-use crate::config::place::Place;
 use crate::config::raw::RawHsts;
+use crate::config::yaml::path::YamlPath;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Reads the section into the value of `Strict-Transport-Security`.
 pub(super) fn compile(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawHsts,
 ) -> Option<HeaderValue> {
     let document = &mut compiler.document;

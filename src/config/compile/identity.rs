@@ -7,9 +7,9 @@ use super::Compiler;
 use super::values::{Names, items};
 use crate::access::identity::{Claim, Identity, folded};
 use crate::access::proxy_fields::{Family, family};
-use crate::config::place::Place;
-use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::RawIdentity;
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::{quoted, suggestion};
 
 /// Names, folded, without which a message cannot be framed, routed or understood.
 pub(super) const OF_HTTP: [&str; 16] = [
@@ -33,7 +33,7 @@ pub(super) const OF_HTTP: [&str; 16] = [
 
 pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawIdentity>) -> Identity {
     let Some(raw) = raw else { return Identity::default() };
-    let root = Place::default().key("identity");
+    let root = YamlPath::default().key("identity");
     let mut headers = Vec::new();
     let mut seen = Names::default();
     for (name, claim) in raw.headers.iter().flatten() {
@@ -79,7 +79,7 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawIdentity>) ->
 /// A name that we set, or only remove.
 fn header(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     name: &str,
     is_set: bool,
 ) -> Option<HeaderName> {

@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::Compiler;
 use super::keys::{self, Terms};
 use super::values::items;
-use crate::config::document::Document;
 use crate::config::model::KeyFolder;
-use crate::config::place::Place;
-use crate::config::problem::quoted;
 use crate::config::raw::{RawKey, RawKeyFolder};
+use crate::config::yaml::document::Document;
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::quoted;
 use crate::keys::{Algorithm, KeyRing, KeyUse, ListedKey};
 
 /// The file that lists the keys of a folder.
@@ -27,7 +27,7 @@ struct Listing {
 /// Reads the keys of a folder, which must have one that signs.
 pub(super) fn compile(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     folder: &str,
     outlives: Duration,
 ) -> Option<KeyRing> {
@@ -45,7 +45,7 @@ pub(super) fn compile(
 /// Reads the folder for a rotation. No manifest, or an empty one, is a folder without keys.
 pub(super) fn list(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     folder: &str,
     outlives: Duration,
 ) -> KeyFolder {
@@ -57,7 +57,7 @@ pub(super) fn list(
 /// `None` when there is no manifest.
 fn read(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     folder: &str,
     outlives: Duration,
 ) -> Option<Listing> {
@@ -78,7 +78,7 @@ fn read(
 }
 
 fn listing(inside: &mut Compiler<'_>, raw: &RawKeyFolder, outlives: Duration) -> Listing {
-    let root = Place::default().key("keys");
+    let root = YamlPath::default().key("keys");
     let terms = Terms { outlives, swept: true };
     let ring = keys::compile(inside, &root, raw.keys.as_ref(), terms);
     let mut listed = Vec::new();

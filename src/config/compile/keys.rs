@@ -6,9 +6,9 @@ use super::Compiler;
 use super::signers::{self, Signer};
 use super::values::{Names, items};
 use crate::clock::Timestamp;
-use crate::config::place::Place;
-use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::{List, RawKey, RawSecret};
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::{quoted, suggestion};
 use crate::keys::{self, Algorithm, Key, KeyRing, KeyUse};
 
 /// What else there is to know about a list of keys.
@@ -23,7 +23,7 @@ pub(super) struct Terms {
 /// Reads the keys. What the ring would refuse is said here, with its lines.
 pub(super) fn compile(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&List<RawKey>>,
     terms: Terms,
 ) -> Option<KeyRing> {
@@ -70,7 +70,7 @@ pub(super) fn compile(
 
 fn key(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawKey,
     until: Result<Option<Timestamp>, ()>,
 ) -> Option<Key> {
@@ -88,7 +88,11 @@ fn key(
     }
 }
 
-fn algorithm(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option<Algorithm> {
+fn algorithm(
+    compiler: &mut Compiler<'_>,
+    place: &YamlPath,
+    raw: Option<&str>,
+) -> Option<Algorithm> {
     let text = compiler.document.require(raw, place)?;
     let algorithm = Algorithm::parse(text);
     if algorithm.is_none() {
@@ -98,7 +102,7 @@ fn algorithm(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> O
     algorithm
 }
 
-fn key_use(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option<KeyUse> {
+fn key_use(compiler: &mut Compiler<'_>, place: &YamlPath, raw: Option<&str>) -> Option<KeyUse> {
     match compiler.document.require(raw, place)? {
         "sign" => Some(KeyUse::Sign),
         "verify" => Some(KeyUse::Verify),
@@ -120,7 +124,7 @@ pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
 /// `Err` when a time is given and is none.
 fn time(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&str>,
 ) -> Result<Option<Timestamp>, ()> {
     let Some(text) = raw else { return Ok(None) };
@@ -132,7 +136,7 @@ fn time(
     time.map(Some).ok_or(())
 }
 
-fn key_bytes(compiler: &mut Compiler<'_>, place: &Place, raw: &RawKey) -> Option<Vec<u8>> {
+fn key_bytes(compiler: &mut Compiler<'_>, place: &YamlPath, raw: &RawKey) -> Option<Vec<u8>> {
     match (&raw.file, &raw.secret) {
         (Some(file), None) => compiler.read_private(&place.key("file"), file),
         (None, Some(secret)) => compiler.secret(&place.key("secret"), secret),
@@ -149,7 +153,7 @@ fn key_bytes(compiler: &mut Compiler<'_>, place: &Place, raw: &RawKey) -> Option
 
 impl Compiler<'_> {
     /// The bytes of a secret: one newline at the end is the editor's, not the secret's.
-    pub(super) fn secret(&mut self, place: &Place, raw: &RawSecret) -> Option<Vec<u8>> {
+    pub(super) fn secret(&mut self, place: &YamlPath, raw: &RawSecret) -> Option<Vec<u8>> {
         match (&raw.file, &raw.env) {
             (Some(file), None) => {
                 let mut bytes = self.read_private(&place.key("file"), file)?;

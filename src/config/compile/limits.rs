@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::Compiler;
 use super::values::{duration, size, size_or_off};
 use crate::config::model::ConnectionLimits;
-use crate::config::place::Place;
 use crate::config::raw::{self, RawConnectionLimits};
+use crate::config::yaml::path::YamlPath;
 use crate::route::target::MAX_TARGET_BYTES;
 
 const TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -18,7 +18,7 @@ const MOST_RATE: u64 = KIB * KIB;
 /// Reads the limits; what is left out is as usual.
 pub(super) fn compile(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&RawConnectionLimits>,
 ) -> ConnectionLimits {
     let usual = ConnectionLimits::default();

@@ -8,9 +8,9 @@ use super::values::{items, network};
 use super::{Compiler, hsts, limits, tls};
 use crate::access::connection::PlainRule;
 use crate::config::model::{Listener, Tokens};
-use crate::config::place::Place;
-use crate::config::problem::quoted;
 use crate::config::raw::{List, RawConfig, RawListener};
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::quoted;
 use crate::route::host::HostPattern;
 use crate::route::table::Route;
 
@@ -20,7 +20,7 @@ pub(super) fn compile(
     raw: &RawConfig,
     proxies: bool,
 ) -> (Vec<Listener>, Option<SocketAddr>) {
-    let root = Place::default().key("listeners");
+    let root = YamlPath::default().key("listeners");
     let mut taken = Vec::new();
     if compiler.document.require(raw.listeners.as_ref(), &root).is_some_and(Vec::is_empty) {
         compiler.document.error(&root, "there must be at least one listener");
@@ -45,7 +45,7 @@ pub(super) fn compile(
         }
     }
     let admin = raw.admin.as_ref().and_then(|raw| {
-        let place = Place::default().key("admin");
+        let place = YamlPath::default().key("admin");
         let address = address(compiler, &place, raw.address.as_deref(), &mut taken)?;
         if !address.ip().is_loopback() {
             let message = "metrics and health are readable from other machines";
@@ -59,7 +59,7 @@ pub(super) fn compile(
 
 fn address(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&str>,
     taken: &mut Vec<(SocketAddr, usize)>,
 ) -> Option<SocketAddr> {
@@ -92,12 +92,12 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 
 /// Whether there are trusted proxies, or were to be, before they were refused.
 fn are_proxies(compiler: &Compiler<'_>, proxies: bool) -> bool {
-    proxies || compiler.document.has(&Place::default().key("trusted_proxies").index(0))
+    proxies || compiler.document.has(&YamlPath::default().key("trusted_proxies").index(0))
 }
 
 fn plain_rule(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawListener,
     address: Option<SocketAddr>,
     proxies: bool,
@@ -168,7 +168,7 @@ pub(super) fn check_redirects<'a>(
     if !named && listeners.iter().any(redirects) {
         let message = "there is no host to redirect to: the file names none";
         let hint = Some("name yours under `tokens.hosts`, or as `host` of routes".to_owned());
-        compiler.document.error_with(&Place::default().key("listeners"), message, hint);
+        compiler.document.error_with(&YamlPath::default().key("listeners"), message, hint);
     }
 }
 
@@ -178,7 +178,7 @@ pub(super) fn trusted_proxies(
     raw: Option<&List<String>>,
 ) -> Vec<IpNet> {
     let mut networks = Vec::new();
-    for (place, text) in items(raw, &Place::default().key("trusted_proxies")) {
+    for (place, text) in items(raw, &YamlPath::default().key("trusted_proxies")) {
         let Some(network) = network(&mut compiler.document, &place, text) else { continue };
         if network.prefix_len() == 0 {
             let message = "this trusts every client to say who it is";

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::Compiler;
 use super::values::duration;
 use crate::config::model::Login;
-use crate::config::place::Place;
-use crate::config::problem::quoted;
 use crate::config::raw::{self, RawLimit, RawLogin};
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::quoted;
 use crate::throttle::{Limit, Limits, MAX_BAN};
 
 /// The most passwords that may be checked at once; each takes about 20 MiB.
@@ -16,7 +16,7 @@ const MAX_PARALLEL_HASHES: u16 = 256;
 const MAX_FAILURES: u32 = 100_000;
 
 pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawLogin>) -> Login {
-    let place = Place::default().key("login");
+    let place = YamlPath::default().key("login");
     let parallel_hashes = match raw.and_then(|raw| raw.parallel_hashes) {
         Some(count @ 1..=MAX_PARALLEL_HASHES) => usize::from(count),
         Some(_) => {
@@ -44,7 +44,7 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&RawLogin>) -> Lo
 /// A limit; what is left out of it is as usual.
 fn limit(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&RawLimit>,
     usual: Option<Limit>,
 ) -> Option<Limit> {

@@ -34,12 +34,12 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
-use super::document::Document;
 use super::files::Files;
 use super::model::{Config, KeyFolder};
-use super::problem::Problem;
 use super::raw::{RawConfig, RawTokens};
 use super::sources::Sources;
+use super::yaml::document::Document;
+use super::yaml::problem::Problem;
 use crate::access::forwarded::TrustedProxies;
 use crate::clock::Timestamp;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::Compiler;
 use super::values::duration;
 use crate::config::model::Operation;
-use crate::config::place::Place;
 use crate::config::raw::RawConfig;
+use crate::config::yaml::path::YamlPath;
 
 const DRAIN: Duration = Duration::from_secs(30);
 const DRAINS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -15,7 +15,7 @@ const DRAINS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from
 const PERIODS: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(3600);
 
 pub(super) fn compile(compiler: &mut Compiler<'_>, raw: &RawConfig) -> Operation {
-    let (document, root) = (&mut compiler.document, Place::default());
+    let (document, root) = (&mut compiler.document, YamlPath::default());
     let drain = raw.shutdown.as_ref().and_then(|raw| raw.drain.as_ref());
     let drain = duration(document, &root.key("shutdown").key("drain"), drain, DRAIN, DRAINS);
     let watch = raw.reload.as_ref().and_then(|raw| raw.watch.as_ref());

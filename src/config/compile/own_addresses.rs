@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Compiler;
 use super::values::items;
-use crate::config::place::Place;
-use crate::config::problem::quoted;
 use crate::config::raw::RawConfig;
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::quoted;
 
 /// One of our own addresses, and what it is for.
 struct Own {
@@ -22,12 +22,12 @@ pub(super) struct OwnAddresses(Vec<Own>);
 impl OwnAddresses {
     /// Reads the addresses of the listeners and of `admin`; what is no address is complained of elsewhere.
     pub(super) fn read(compiler: &Compiler<'_>, raw: &RawConfig) -> Self {
-        let listeners = items(raw.listeners.as_ref(), &Place::default().key("listeners"));
+        let listeners = items(raw.listeners.as_ref(), &YamlPath::default().key("listeners"));
         let listeners = listeners
             .into_iter()
             .map(|(place, raw)| (place, raw.address.as_deref(), "the listener"));
         let admin = raw.admin.as_ref().map(|raw| {
-            (Place::default().key("admin"), raw.address.as_deref(), "the admin listener")
+            (YamlPath::default().key("admin"), raw.address.as_deref(), "the admin listener")
         });
         let own = listeners.chain(admin).filter_map(|(place, text, what)| {
             let address = text?.parse::<SocketAddr>().ok()?;
@@ -41,7 +41,7 @@ impl OwnAddresses {
     pub(super) fn check(
         &self,
         compiler: &mut Compiler<'_>,
-        place: &Place,
+        place: &YamlPath,
         text: &str,
         servers: &[SocketAddr],
     ) {

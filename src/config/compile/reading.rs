@@ -4,9 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Compiler;
-use crate::config::place::Place;
-use crate::config::problem::quoted;
 use crate::config::sources::SourceFile;
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::quoted;
 
 impl Compiler<'_> {
     /// The path of a file that the configuration names.
@@ -15,19 +15,19 @@ impl Compiler<'_> {
     }
 
     /// Reads a file that nobody but its owner and group may read or change: keys, passwords, other secrets.
-    pub(super) fn read_private(&mut self, place: &Place, name: &str) -> Option<Vec<u8>> {
+    pub(super) fn read_private(&mut self, place: &YamlPath, name: &str) -> Option<Vec<u8>> {
         self.read(place, name, |_| true)
     }
 
     /// Reads a file that is no secret, and that nobody but its owner and group may change: it says whom to trust, or
     /// what clients are shown. One that holds a private key as well is a secret all the same.
-    pub(super) fn read_unshared(&mut self, place: &Place, name: &str) -> Option<Vec<u8>> {
+    pub(super) fn read_unshared(&mut self, place: &YamlPath, name: &str) -> Option<Vec<u8>> {
         self.read(place, name, |bytes| bytes.windows(12).any(|at| at == b"PRIVATE KEY-"))
     }
 
     fn read(
         &mut self,
-        place: &Place,
+        place: &YamlPath,
         name: &str,
         is_secret: impl Fn(&[u8]) -> bool,
     ) -> Option<Vec<u8>> {
@@ -47,7 +47,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn refuse_exposed(&mut self, place: &Place, name: &str, file: &SourceFile, secret: bool) {
+    fn refuse_exposed(&mut self, place: &YamlPath, name: &str, file: &SourceFile, secret: bool) {
         for (message, hint) in file.faults(&quoted(name), secret) {
             self.document.error_with(place, message, Some(hint));
         }

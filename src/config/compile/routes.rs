@@ -9,9 +9,9 @@ use super::scopes::Scopes;
 use super::tls::certificate_rule;
 use super::upstreams::Upstreams;
 use super::values::{Names, items, size};
-use crate::config::place::Place;
-use crate::config::problem::{nearest, quoted, suggestion};
 use crate::config::raw::{List, RawRoute, RawScopes};
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::{nearest, quoted, suggestion};
 use crate::oauth::scope::Scope;
 use crate::route::allowance::PathAllowances;
 use crate::route::certificate::CertificateRule;
@@ -37,7 +37,7 @@ pub(super) struct Known<'a> {
 /// A route, and whether it is one: where its rule or upstream was refused, something stands in that is only good for
 /// finding out where it ties.
 struct Candidate {
-    place: Place,
+    place: YamlPath,
     route: Route,
     complete: bool,
 }
@@ -57,7 +57,7 @@ impl Candidate {
 }
 
 impl Routes {
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Place, &Route)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&YamlPath, &Route)> {
         self.0.iter().map(|candidate| (&candidate.place, &candidate.route))
     }
 
@@ -74,7 +74,7 @@ pub(super) fn compile(
     scopes: &mut Scopes,
 ) -> Routes {
     let Known { upstreams, issuers, certificates } = *known;
-    let root = Place::default().key("routes");
+    let root = YamlPath::default().key("routes");
     if compiler.document.require(raw, &root).is_some_and(Vec::is_empty) {
         compiler.document.warn(&root, "without routes every request is answered with 404", None);
     }
@@ -95,11 +95,11 @@ pub(super) fn compile(
         routes.extend(route.map(believing).map(|own| own.admitting(certificate, sound)));
     }
     for name in upstreams.keys().filter(|name| !used.contains(*name)) {
-        let place = Place::default().key("upstreams").key(name);
+        let place = YamlPath::default().key("upstreams").key(name);
         compiler.document.warn(&place, "no route leads here", None);
     }
     for issuer in issuers.outside.iter().filter(|issuer| !named.contains(*issuer)) {
-        let place = Place::default().key("tokens").key("accept");
+        let place = YamlPath::default().key("tokens").key("accept");
         let message = format!("no route believes {}", quoted(issuer));
         compiler.document.warn(&place, message, Some("name it under `issuers` of a route"));
     }
@@ -110,7 +110,7 @@ pub(super) fn compile(
 /// Whose tokens the route believes. Whatever is unclear yields nothing, never our own issuer.
 fn believed(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawRoute,
     issuers: &IssuerNames,
     named: &mut BTreeSet<String>,
@@ -145,7 +145,7 @@ fn believed(
 
 fn route(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawRoute,
     upstreams: &Upstreams,
     ids: &mut Names,
@@ -193,7 +193,7 @@ fn route(
 /// The id becomes a metric label and stands in every log line.
 fn id(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&str>,
     ids: &mut Names,
 ) -> Option<Arc<str>> {
@@ -208,7 +208,7 @@ fn id(
     Some(Arc::from(text))
 }
 
-fn host(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option<HostPattern> {
+fn host(compiler: &mut Compiler<'_>, place: &YamlPath, raw: Option<&str>) -> Option<HostPattern> {
     let Some(text) = raw else {
         // A host that was refused is not "any host".
         return (!compiler.document.has(place)).then_some(HostPattern::Any);
@@ -222,7 +222,7 @@ fn host(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option
     host.ok()
 }
 
-fn path(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option<PathPattern> {
+fn path(compiler: &mut Compiler<'_>, place: &YamlPath, raw: Option<&str>) -> Option<PathPattern> {
     let text = compiler.document.require(raw, place)?;
     let path = PathPattern::parse(text);
     if let Err(error) = &path {
@@ -233,7 +233,7 @@ fn path(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&str>) -> Option
 
 fn methods(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&List<String>>,
 ) -> Option<MethodSet> {
     let Some(list) = raw else {
@@ -258,7 +258,7 @@ fn methods(
 }
 
 /// Any token is a method, so a typo is one too.
-fn warn_of_typo(compiler: &mut Compiler<'_>, place: &Place, name: &str) {
+fn warn_of_typo(compiler: &mut Compiler<'_>, place: &YamlPath, name: &str) {
     if let Some(meant) = nearest(name, MethodSet::common_names()).filter(|meant| *meant != name) {
         let message = format!("{} is a method of its own", quoted(name));
         compiler.document.warn(place, message, Some(&format!("did you mean `{meant}`?")));
@@ -267,14 +267,14 @@ fn warn_of_typo(compiler: &mut Compiler<'_>, place: &Place, name: &str) {
 
 fn upstream(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&str>,
     upstreams: &Upstreams,
 ) -> Option<Arc<Upstream>> {
     let name = compiler.document.require(raw, place)?;
     let found = upstreams.get(name).cloned();
     // An upstream whose own section was refused is there all the same.
-    if found.is_none() && !compiler.document.has(&Place::default().key("upstreams").key(name)) {
+    if found.is_none() && !compiler.document.has(&YamlPath::default().key("upstreams").key(name)) {
         let hint = suggestion(name, upstreams.keys().map(String::as_str));
         let message = format!("there is no upstream {}", quoted(name));
         compiler.document.error_with(place, message, hint);
@@ -285,7 +285,7 @@ fn upstream(
 /// What the route demands. Whatever is unclear yields nothing, never a weaker rule.
 fn rule(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawRoute,
     scopes: &mut Scopes,
 ) -> Option<AccessRule> {
@@ -314,7 +314,7 @@ fn rule(
 
 fn requirement(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&RawScopes>,
     scopes: &mut Scopes,
 ) -> Option<Requirement> {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::Compiler;
 use super::values::items;
-use crate::config::document::Document;
-use crate::config::place::Place;
-use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::{List, Table};
+use crate::config::yaml::document::Document;
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::{quoted, suggestion};
 use crate::oauth::scope::{Catalogue, Scope, ScopeToken};
 
 /// The declared scopes, and which of them something refers to.
@@ -19,7 +19,7 @@ pub(super) struct Scopes {
 }
 
 pub(super) fn compile(compiler: &mut Compiler<'_>, raw: Option<&Table<String>>) -> Scopes {
-    let root = Place::default().key("scopes");
+    let root = YamlPath::default().key("scopes");
     let document = &mut compiler.document;
     let mut tokens = Vec::new();
     for name in raw.into_iter().flat_map(|table| table.keys()) {
@@ -41,7 +41,7 @@ impl Scopes {
     pub(super) fn read(
         &mut self,
         document: &mut Document,
-        place: &Place,
+        place: &YamlPath,
         list: Option<&List<String>>,
     ) -> Scope {
         let scope = self.check(document, place, list);
@@ -53,7 +53,7 @@ impl Scopes {
     pub(super) fn check(
         &self,
         document: &mut Document,
-        place: &Place,
+        place: &YamlPath,
         list: Option<&List<String>>,
     ) -> Scope {
         let mut tokens = BTreeSet::new();
@@ -84,7 +84,7 @@ impl Scopes {
 
     /// Warns of scopes that nothing refers to.
     pub(super) fn warn_of_unused(&self, compiler: &mut Compiler<'_>) {
-        let root = Place::default().key("scopes");
+        let root = YamlPath::default().key("scopes");
         for token in self.catalogue.iter().filter(|token| !self.used.contains(*token)) {
             let message = "the scope is declared, and no route, client or user has it";
             compiler.document.warn(&root.key(token.as_str()), message, None);

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::Compiler;
 use crate::clock::Timestamp;
-use crate::config::place::Place;
+use crate::config::yaml::path::YamlPath;
 
 /// A key with `use: sign`.
 pub(super) struct Signer {
-    pub(super) place: Place,
+    pub(super) place: YamlPath,
     pub(super) from: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
 }
@@ -46,7 +46,7 @@ pub(super) fn check(compiler: &mut Compiler<'_>, mut signers: Vec<Signer>, outli
 
 fn check_end(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     until: Timestamp,
     follower: Option<Timestamp>,
     outlives: Duration,

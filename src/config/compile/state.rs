@@ -1,4 +1,4 @@
-//! Where the state is kept, and what else in the file needs it to be kept at all.
+//! YamlPath the state is kept, and what else in the file needs it to be kept at all.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::values::duration;
 use super::{Compiler, database_url};
 use crate::config::model::StateConfig;
-use crate::config::place::Place as Where;
 use crate::config::raw::RawState;
+use crate::config::yaml::path::YamlPath;
 use crate::secret::Secret;
 use crate::state::Place;
 
@@ -21,7 +21,7 @@ pub(super) fn compile(
     issuer: &str,
 ) -> Option<StateConfig> {
     let raw = raw?;
-    let root = Where::default().key("state");
+    let root = YamlPath::default().key("state");
     let max_staleness = duration(
         &mut compiler.document,
         &root.key("max_staleness"),
@@ -60,8 +60,8 @@ pub(super) fn compile(
 }
 
 /// Says that something cannot be had, unless a `state` section was there and is at fault itself.
-pub(super) fn require(compiler: &mut Compiler<'_>, place: &Where, what: &str) {
-    if compiler.document.has(&Where::default().key("state")) {
+pub(super) fn require(compiler: &mut Compiler<'_>, place: &YamlPath, what: &str) {
+    if compiler.document.has(&YamlPath::default().key("state")) {
         return;
     }
     let hint = Some("add `state: { sqlite: state/portcullis.db }`".to_owned());

@@ -8,9 +8,9 @@ use super::tls::certificate_name;
 use super::users::Users;
 use super::values::items;
 use crate::config::model::{Expectation, Persona, PolicyTest};
-use crate::config::place::Place;
-use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::{List, RawTest, Word};
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::{quoted, suggestion};
 use crate::route::host::Host;
 
 pub(super) fn compile(
@@ -19,7 +19,7 @@ pub(super) fn compile(
     users: &Users,
     scopes: &mut Scopes,
 ) -> Vec<PolicyTest> {
-    let root = Place::default().key("tests");
+    let root = YamlPath::default().key("tests");
     if raw.is_none_or(Vec::is_empty) && !compiler.document.has(&root.index(0)) {
         let message = "the file has no tests of its own";
         let hint = Some("say under `tests` what must be allowed and what refused");
@@ -31,7 +31,7 @@ pub(super) fn compile(
 
 fn test(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawTest,
     users: &Users,
     scopes: &mut Scopes,
@@ -54,7 +54,7 @@ fn test(
 
 fn request(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&str>,
 ) -> Option<(String, String)> {
     let text = compiler.document.require(raw, place)?;
@@ -74,7 +74,7 @@ fn request(
 
 fn persona(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawTest,
     users: &Users,
     scopes: &mut Scopes,
@@ -112,7 +112,7 @@ fn persona(
 
 fn expectation(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&Word>,
 ) -> Option<Expectation> {
     let Word(text) = compiler.document.require(raw, place)?;

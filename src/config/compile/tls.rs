@@ -15,13 +15,13 @@ use super::routes::Routes;
 use super::values::items;
 use crate::clock::Timestamp;
 use crate::config::model::{ClientAuthorities, Tls, TlsIdentity};
-use crate::config::place::Place;
-use crate::config::problem::quoted;
 use crate::config::raw::{List, RawListener, RawTls};
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::quoted;
 use crate::route::certificate::{CertificateName, CertificateRule, NameKind};
 
 /// Reads how a listener ends TLS.
-pub(super) fn compile(compiler: &mut Compiler<'_>, place: &Place, raw: &RawTls) -> Option<Tls> {
+pub(super) fn compile(compiler: &mut Compiler<'_>, place: &YamlPath, raw: &RawTls) -> Option<Tls> {
     let default = identity(compiler, place, raw.certificate.as_deref(), raw.private_key.as_deref());
     let mut also = Vec::new();
     for (place, raw) in items(raw.also.as_ref(), &place.key("also")) {
@@ -45,7 +45,7 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, place: &Place, raw: &RawTls) 
 /// What only matters where several certificates stand side by side.
 fn compare(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     identity: &TlsIdentity,
     taken: &mut BTreeSet<String>,
 ) {
@@ -64,7 +64,7 @@ fn compare(
 /// A certificate and its key.
 fn identity(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     certificate: Option<&str>,
     private_key: Option<&str>,
 ) -> Option<TlsIdentity> {
@@ -148,7 +148,7 @@ fn host(name: &str) -> Option<String> {
 /// The authorities whose word about clients is taken.
 fn authorities(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     file: &str,
 ) -> Option<ClientAuthorities> {
     let pem = compiler.read_unshared(place, file)?;
@@ -187,7 +187,7 @@ pub(super) fn are_certificates_asked(
     compiler: &Compiler<'_>,
     listeners: Option<&List<RawListener>>,
 ) -> bool {
-    let root = Place::default().key("listeners");
+    let root = YamlPath::default().key("listeners");
     let count = listeners.map_or(0, Vec::len);
     (0..count).any(|at| compiler.document.has(&root.index(at).key("tls").key("client_ca")))
 }
@@ -195,7 +195,7 @@ pub(super) fn are_certificates_asked(
 /// Whose certificates a route lets through. `None` when it does not say, or when what it says is refused.
 pub(super) fn certificate_rule(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&List<String>>,
     asked: bool,
 ) -> Option<CertificateRule> {
@@ -219,7 +219,7 @@ pub(super) fn certificate_rule(
 /// One name of a certificate.
 pub(super) fn certificate_name(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     text: &str,
 ) -> Option<CertificateName> {
     let name = CertificateName::parse(text);
@@ -235,12 +235,12 @@ pub(super) fn warn_of_unused(
     listeners: Option<&List<RawListener>>,
     routes: &Routes,
 ) {
-    let needed = Place::default().key("routes");
-    let said = |(place, _): (&Place, _)| compiler.document.has(&place.key("client_certificate"));
+    let needed = YamlPath::default().key("routes");
+    let said = |(place, _): (&YamlPath, _)| compiler.document.has(&place.key("client_certificate"));
     if routes.iter().any(said) || !compiler.document.has(&needed) {
         return;
     }
-    let root = Place::default().key("listeners");
+    let root = YamlPath::default().key("listeners");
     for (place, raw) in items(listeners, &root) {
         if raw.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()) {
             let message = "no route needs a certificate, so clients without one pass as before";

@@ -14,11 +14,11 @@ use super::routes::Routes;
 use super::scopes::Scopes;
 use super::state;
 use super::values::{duration, items};
-use crate::config::document::Document;
 use crate::config::model::{Endpoints, KeyFolder, Tokens};
-use crate::config::place::Place;
-use crate::config::problem::quoted;
 use crate::config::raw::{self, List, RawAccess, RawEndpoints, RawRefresh, RawTokens};
+use crate::config::yaml::document::Document;
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::quoted;
 use crate::endpoints::metadata;
 use crate::grants::RefreshPolicy;
 use crate::keys::KeyRing;
@@ -38,7 +38,7 @@ pub(super) fn compile(
     raw: Option<&RawTokens>,
     scopes: &mut Scopes,
 ) -> (Option<Tokens>, IssuerNames) {
-    let root = Place::default().key("tokens");
+    let root = YamlPath::default().key("tokens");
     let Some(raw) = compiler.document.require(raw, &root) else {
         return (None, IssuerNames::default());
     };
@@ -73,7 +73,11 @@ pub(super) fn compile(
     (tokens, names)
 }
 
-fn refresh(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawRefresh>) -> RefreshPolicy {
+fn refresh(
+    compiler: &mut Compiler<'_>,
+    place: &YamlPath,
+    raw: Option<&RawRefresh>,
+) -> RefreshPolicy {
     let mut read = |key, raw: Option<&raw::Duration>, default, bounds| {
         whole_seconds(compiler, &place.key(key), |document, place| {
             duration(document, place, raw, default, bounds)
@@ -90,7 +94,7 @@ fn refresh(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawRefresh>)
 
 /// What a rotation must know.
 pub(super) fn list_keys(compiler: &mut Compiler<'_>, raw: Option<&RawTokens>) -> Option<KeyFolder> {
-    let root = Place::default().key("tokens");
+    let root = YamlPath::default().key("tokens");
     let raw = compiler.document.require(raw, &root)?;
     let place = root.key("key_folder");
     let folder = compiler.document.require(raw.key_folder.as_deref(), &place)?;
@@ -101,7 +105,7 @@ pub(super) fn list_keys(compiler: &mut Compiler<'_>, raw: Option<&RawTokens>) ->
 /// The keys, from the one place that names them.
 fn ring(
     compiler: &mut Compiler<'_>,
-    root: &Place,
+    root: &YamlPath,
     raw: &RawTokens,
     outlives: Duration,
 ) -> Option<KeyRing> {
@@ -123,7 +127,7 @@ fn ring(
 /// How long a token lives, and how far clocks may differ.
 fn times(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     access: Option<&RawAccess>,
 ) -> (Duration, Duration) {
     let lifetime = whole_seconds(compiler, &place.key("lifetime"), |document, place| {
@@ -140,8 +144,8 @@ fn times(
 /// Tokens count in whole seconds.
 fn whole_seconds(
     compiler: &mut Compiler<'_>,
-    place: &Place,
-    read: impl FnOnce(&mut Document, &Place) -> Duration,
+    place: &YamlPath,
+    read: impl FnOnce(&mut Document, &YamlPath) -> Duration,
 ) -> Duration {
     let value = read(&mut compiler.document, place);
     if value.subsec_nanos() != 0 {
@@ -153,7 +157,7 @@ fn whole_seconds(
 /// RFC 8414 section 2: an https URL without query and fragment. Plain http is for trying it out on one's own machine.
 pub(super) fn issuer(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&str>,
 ) -> Option<String> {
     let text = compiler.document.require(raw, place)?;
@@ -183,7 +187,7 @@ pub(super) fn is_loopback(host: &str) -> bool {
 
 pub(super) fn audience(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&str>,
 ) -> Option<String> {
     let text = compiler.document.require(raw, place)?;
@@ -194,7 +198,7 @@ pub(super) fn audience(
     Some(text.to_owned())
 }
 
-fn hosts(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&List<String>>) -> Vec<Host> {
+fn hosts(compiler: &mut Compiler<'_>, place: &YamlPath, raw: Option<&List<String>>) -> Vec<Host> {
     let mut hosts = Vec::new();
     if raw.is_some_and(Vec::is_empty) {
         let message = "no host at all would have the own endpoints";
@@ -215,7 +219,7 @@ fn hosts(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&List<String>>)
 
 fn endpoints(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&RawEndpoints>,
     issuer: Option<&str>,
 ) -> Endpoints {
@@ -240,7 +244,7 @@ fn endpoints(
     let introspect = path("introspect", said(|raw| &raw.introspect), "/token/introspect");
     let userinfo = path("userinfo", said(|raw| &raw.userinfo), "/token/userinfo");
     let place = place.key("revoke");
-    let has_state = compiler.document.has(&Place::default().key("state"));
+    let has_state = compiler.document.has(&YamlPath::default().key("state"));
     if !has_state && revoke.is_some() && compiler.document.has(&place) {
         state::require(compiler, &place, "nothing can be revoked");
     }
@@ -261,7 +265,7 @@ fn named(endpoints: &Endpoints) -> [(&'static str, &Option<String>); 6] {
     ]
 }
 
-fn endpoint(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Option<String> {
+fn endpoint(compiler: &mut Compiler<'_>, place: &YamlPath, text: &str) -> Option<String> {
     if text == "off" {
         return None;
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Compiler;
 use super::values::duration;
-use crate::config::place::Place;
 use crate::config::raw::RawUpstreamLimits;
+use crate::config::yaml::path::YamlPath;
 use crate::route::upstream_limits::UpstreamLimits;
 
 const WAITS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
@@ -14,7 +14,7 @@ const WAITS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::fro
 /// Reads the limits; what is left out is as usual.
 pub(super) fn compile(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&RawUpstreamLimits>,
 ) -> UpstreamLimits {
     let usual = UpstreamLimits::default();

@@ -11,16 +11,16 @@ use super::accept::certificates;
 use super::pem_files::{self, TlsError, chain};
 use super::tls::not_after;
 use super::values::items;
-use crate::config::place::Place;
-use crate::config::problem::quoted;
 use crate::config::raw::{List, RawUpstreamTls};
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::quoted;
 use crate::route::host::Host;
 use crate::route::tls::{ClientIdentity, UpstreamTls};
 
 /// Reads the section of an upstream with these servers.
 pub(super) fn compile(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawUpstreamTls,
     servers: Option<&List<String>>,
 ) -> Option<UpstreamTls> {
@@ -49,7 +49,7 @@ fn certified_name(text: &str) -> Option<String> {
     plain.then(|| host.name().to_owned())
 }
 
-fn server_name(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Option<String> {
+fn server_name(compiler: &mut Compiler<'_>, place: &YamlPath, text: &str) -> Option<String> {
     let name = certified_name(text);
     if name.is_none() {
         let message = format!("{} is no name that a certificate could be for", quoted(text));
@@ -62,7 +62,7 @@ fn server_name(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Option
 /// The one name of all servers, where they are given by name.
 fn name_of_servers(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     servers: Option<&List<String>>,
 ) -> Option<String> {
     let mut name: Option<String> = None;
@@ -91,7 +91,7 @@ fn name_of_servers(
 
 fn named_authorities(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     file: &str,
 ) -> Option<Vec<Vec<u8>>> {
     let pem = certificates(compiler, place, file)?;
@@ -104,7 +104,7 @@ fn named_authorities(
 }
 
 /// What the system believes, without what nobody can read.
-fn system_authorities(compiler: &mut Compiler<'_>, place: &Place) -> Option<Vec<Vec<u8>>> {
+fn system_authorities(compiler: &mut Compiler<'_>, place: &YamlPath) -> Option<Vec<Vec<u8>>> {
     let found = compiler.sources.authorities();
     let usable = |der: &Vec<u8>| is_authority(&CertificateDer::from(der.as_slice()));
     let found: Vec<_> = found.into_iter().filter(usable).collect();
@@ -127,7 +127,7 @@ fn is_authority(der: &CertificateDer<'_>) -> bool {
 /// `Some(None)` when nothing is shown.
 fn client(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawUpstreamTls,
 ) -> Option<Option<ClientIdentity>> {
     let (cert_place, key_place) = (place.key("certificate"), place.key("private_key"));

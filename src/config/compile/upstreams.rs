@@ -12,9 +12,9 @@ use super::upstream_limits;
 use super::upstream_tls;
 use super::values::{Names, duration, duration_or_off, items, size_or_off};
 use crate::access::identity::Identity;
-use crate::config::place::Place;
-use crate::config::problem::{quoted, suggestion};
 use crate::config::raw::{List, RawPaths, RawTimeouts, RawUpstream, Table};
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::{quoted, suggestion};
 use crate::route::allowance::{Allowance, PathAllowances};
 use crate::route::host::Host;
 use crate::route::upstream::{
@@ -41,7 +41,7 @@ pub(super) fn compile(
     identity: &Identity,
     own: &OwnAddresses,
 ) -> Upstreams {
-    let root = Place::default().key("upstreams");
+    let root = YamlPath::default().key("upstreams");
     let mut upstreams = BTreeMap::new();
     for (name, raw) in raw.into_iter().flatten() {
         let place = root.key(name);
@@ -69,7 +69,11 @@ pub(super) fn compile(
     upstreams
 }
 
-fn buffer_request(compiler: &mut Compiler<'_>, place: &Place, raw: &RawUpstream) -> Option<usize> {
+fn buffer_request(
+    compiler: &mut Compiler<'_>,
+    place: &YamlPath,
+    raw: &RawUpstream,
+) -> Option<usize> {
     let document = &mut compiler.document;
     let usual = u64::try_from(BUFFER_REQUEST).ok();
     let size = size_or_off(document, place, raw.buffer_request.as_ref(), usual, 1..=MOST_GATHERED);
@@ -78,7 +82,7 @@ fn buffer_request(compiler: &mut Compiler<'_>, place: &Place, raw: &RawUpstream)
 
 fn servers(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&List<String>>,
     own: &OwnAddresses,
 ) -> Addresses {
@@ -105,7 +109,7 @@ fn servers(
     servers
 }
 
-fn server(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Vec<SocketAddr> {
+fn server(compiler: &mut Compiler<'_>, place: &YamlPath, text: &str) -> Vec<SocketAddr> {
     if let Ok(address) = text.parse::<SocketAddr>()
         && address.port() != 0
     {
@@ -144,7 +148,7 @@ fn server(compiler: &mut Compiler<'_>, place: &Place, text: &str) -> Vec<SocketA
 
 fn allowances(
     compiler: &mut Compiler<'_>,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&RawPaths>,
 ) -> PathAllowances {
     let mut allow = PathAllowances::default();
@@ -162,7 +166,7 @@ fn allowances(
 }
 
 /// How it reads paths. A word that is not known leaves the default, which is the strictest.
-fn reads(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawPaths>) -> PathReading {
+fn reads(compiler: &mut Compiler<'_>, place: &YamlPath, raw: Option<&RawPaths>) -> PathReading {
     let mut read = |key: &str, word: Option<&String>, words: &[&'static str]| {
         let word = word?;
         let found = words.iter().copied().find(|known| known == word);
@@ -187,7 +191,7 @@ fn reads(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawPaths>) -> 
     PathReading { case, suffix }
 }
 
-fn timeouts(compiler: &mut Compiler<'_>, place: &Place, raw: Option<&RawTimeouts>) -> Timeouts {
+fn timeouts(compiler: &mut Compiler<'_>, place: &YamlPath, raw: Option<&RawTimeouts>) -> Timeouts {
     let usual = Timeouts::default();
     let Some(raw) = raw else { return usual };
     let document = &mut compiler.document;

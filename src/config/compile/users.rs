@@ -6,10 +6,10 @@ use super::Compiler;
 use super::scopes::Scopes;
 use super::state;
 use super::values::{Names, items};
-use crate::config::document::Document;
-use crate::config::place::Place;
-use crate::config::problem::Problem;
 use crate::config::raw::{RawUser, RawUserFile, RawUsers};
+use crate::config::yaml::document::Document;
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::Problem;
 use crate::oauth::subject::Subject;
 use crate::random::Random;
 use crate::users::{Algorithm, PasswordHash, User, UserStore};
@@ -31,7 +31,7 @@ pub(super) fn compile(
 ) -> Users {
     let mut users =
         Users { store: None, in_state: false, problems: Vec::new(), warnings: Vec::new() };
-    let place = Place::default().key("users");
+    let place = YamlPath::default().key("users");
     let Some(raw) = raw else {
         // A section that was refused is not one that is absent.
         if !compiler.document.has(&place) {
@@ -70,7 +70,7 @@ fn store(
     random: &dyn Random,
     scopes: &mut Scopes,
 ) -> Option<UserStore> {
-    let root = Place::default().key("users");
+    let root = YamlPath::default().key("users");
     let list = document.require(raw.users.as_ref(), &root)?;
     let mut names = Names::default();
     let mut users = Vec::new();
@@ -102,7 +102,7 @@ fn store(
 }
 
 /// One warning at the first of them: all of them would bury every other line of the report.
-fn warn_of_legacy(document: &mut Document, legacy: &[(Place, Algorithm)]) {
+fn warn_of_legacy(document: &mut Document, legacy: &[(YamlPath, Algorithm)]) {
     let Some((place, algorithm)) = legacy.first() else { return };
     let message = match legacy.len() {
         1 => format!("this password is hashed with {algorithm} instead of argon2id"),
@@ -114,7 +114,7 @@ fn warn_of_legacy(document: &mut Document, legacy: &[(Place, Algorithm)]) {
 
 fn user(
     document: &mut Document,
-    place: &Place,
+    place: &YamlPath,
     raw: &RawUser,
     names: &mut Names,
     scopes: &mut Scopes,

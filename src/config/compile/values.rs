@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::config::document::Document;
-use crate::config::place::Place;
-use crate::config::problem::quoted;
 use crate::config::raw;
+use crate::config::yaml::document::Document;
+use crate::config::yaml::path::YamlPath;
+use crate::config::yaml::problem::quoted;
 
 const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -38,7 +38,7 @@ fn show(duration: Duration) -> String {
 /// A duration within bounds, or its default.
 pub(super) fn duration(
     document: &mut Document,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&raw::Duration>,
     default: Duration,
     bounds: RangeInclusive<Duration>,
@@ -65,7 +65,7 @@ pub(super) fn duration(
 /// The same, where `off` says that there is no bound.
 pub(super) fn duration_or_off(
     document: &mut Document,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&raw::Duration>,
     default: Option<Duration>,
     bounds: RangeInclusive<Duration>,
@@ -99,7 +99,7 @@ fn show_size(size: u64) -> String {
 /// A size in bytes within bounds; `None` when none is given, or not a good one.
 pub(super) fn size(
     document: &mut Document,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&raw::Size>,
     bounds: RangeInclusive<u64>,
 ) -> Option<u64> {
@@ -125,7 +125,7 @@ pub(super) fn size(
 /// The same, where `off` says that there is no bound.
 pub(super) fn size_or_off(
     document: &mut Document,
-    place: &Place,
+    place: &YamlPath,
     raw: Option<&raw::Size>,
     default: Option<u64>,
     bounds: RangeInclusive<u64>,
@@ -138,7 +138,7 @@ pub(super) fn size_or_off(
 }
 
 /// An address or a network. What is IPv4 in IPv6 clothes is compared as what it is.
-pub(super) fn network(document: &mut Document, place: &Place, text: &str) -> Option<IpNet> {
+pub(super) fn network(document: &mut Document, place: &YamlPath, text: &str) -> Option<IpNet> {
     let address = |text: &str| text.parse::<IpAddr>().map(IpNet::from);
     match text.parse::<IpNet>().or_else(|_| address(text)) {
         Ok(network) if network.trunc() != network => {
@@ -174,7 +174,7 @@ pub(super) struct Names(BTreeMap<String, usize>);
 
 impl Names {
     /// Notes a name; an error when it was given before.
-    pub(super) fn claim(&mut self, document: &mut Document, place: &Place, name: &str) {
+    pub(super) fn claim(&mut self, document: &mut Document, place: &YamlPath, name: &str) {
         let line = document.line(place);
         if let Some(first) = self.0.get(name) {
             document.error(place, format!("{} is taken on line {first}", quoted(name)));
@@ -190,7 +190,10 @@ impl Names {
 }
 
 /// The items of a list with their places; those that were refused already are left out.
-pub(super) fn items<'a, T>(list: Option<&'a raw::List<T>>, place: &Place) -> Vec<(Place, &'a T)> {
+pub(super) fn items<'a, T>(
+    list: Option<&'a raw::List<T>>,
+    place: &YamlPath,
+) -> Vec<(YamlPath, &'a T)> {
     let items = list.into_iter().flatten().enumerate();
     items.filter_map(|(i, item)| Some((place.index(i), item.as_ref()?))).collect()
 }
@@ -273,7 +276,7 @@ mod tests {
         let read = |text: &str| {
             let mut document = Document::empty();
             let raw = raw::Size(text.to_owned());
-            let size = size(&mut document, &Place::default(), Some(&raw), 1024..=2048);
+            let size = size(&mut document, &YamlPath::default(), Some(&raw), 1024..=2048);
             let (errors, _) = document.into_findings();
             let said = errors.first().map(|problem| problem.message.clone());
             (size, said, errors.first().and_then(|problem| problem.hint.clone()))

@@ -8,12 +8,12 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::marks::{Kind, Marks};
-use super::place::{Place, Step};
+use super::path::{Step, YamlPath};
+use super::positions::{Kind, Positions};
 
 /// A value of the file.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Tree {
+pub(in crate::config) enum Tree {
     /// No value, or one that was taken out because of a mistake in it.
     Null,
     /// `true` or `false`.
@@ -28,14 +28,14 @@ pub(super) enum Tree {
     Text(String),
     /// A list.
     List(Vec<Tree>),
-    /// A map; of two equal keys the first (`marks` has reported the second).
+    /// A map; of two equal keys the first (`positions` has reported the second).
     Map(BTreeMap<String, Tree>),
 }
 
 impl Tree {
     /// Takes the value at a place out. A map loses the key; a list keeps an empty item, so that later ones keep their
     /// number. Says whether anything was there.
-    pub(super) fn prune(&mut self, place: &Place) -> bool {
+    pub(in crate::config) fn prune(&mut self, place: &YamlPath) -> bool {
         let Some((last, above)) = place.steps().split_last() else { return false };
         let mut node = self;
         for step in above {
@@ -60,9 +60,9 @@ impl Tree {
     }
 
     /// The places that have no value.
-    pub(super) fn nulls(&self) -> Vec<Place> {
+    pub(in crate::config) fn nulls(&self) -> Vec<YamlPath> {
         let mut found = Vec::new();
-        self.walk(&Place::default(), &mut |place, tree| {
+        self.walk(&YamlPath::default(), &mut |place, tree| {
             if *tree == Self::Null {
                 found.push(place.clone());
             }
@@ -71,11 +71,11 @@ impl Tree {
     }
 
     /// Whether the first reading saw the same document.
-    pub(super) fn agrees_with(&self, marks: &Marks) -> bool {
+    pub(in crate::config) fn agrees_with(&self, positions: &Positions) -> bool {
         let (mut count, mut equal) = (0, true);
-        self.walk(&Place::default(), &mut |place, tree| {
+        self.walk(&YamlPath::default(), &mut |place, tree| {
             count += 1;
-            equal &= match (tree, marks.kind(place)) {
+            equal &= match (tree, positions.kind(place)) {
                 (Self::List(_), Some(Kind::List)) | (Self::Map(_), Some(Kind::Map)) => true,
                 (Self::List(_) | Self::Map(_), _) => false,
                 (Self::Text(text), Some(Kind::Scalar(spelled))) => **text == **spelled,
@@ -83,10 +83,10 @@ impl Tree {
                 (_, _) => false,
             };
         });
-        equal && count == marks.len()
+        equal && count == positions.len()
     }
 
-    fn walk(&self, place: &Place, visit: &mut impl FnMut(&Place, &Self)) {
+    fn walk(&self, place: &YamlPath, visit: &mut impl FnMut(&YamlPath, &Self)) {
         visit(place, self);
         match self {
             Self::List(list) => {
@@ -166,7 +166,7 @@ impl<'de> Visitor<'de> for TreeVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::marks::scan;
+    use crate::config::yaml::positions::scan;
 
     #[test]
     fn both_readings_of_ordinary_yaml_agree() {
@@ -176,23 +176,23 @@ mod tests {
             "# only a comment\n---\nx: y\n",
         ] {
             let tree: Tree = serde_yaml::from_str(text).unwrap();
-            assert!(tree.agrees_with(&scan(text).marks), "{text}");
+            assert!(tree.agrees_with(&scan(text).positions), "{text}");
         }
     }
 
     #[test]
     fn readings_that_differ_are_noticed() {
-        let marks = scan("a: {b: x}\n").marks;
+        let positions = scan("a: {b: x}\n").positions;
         for other in ["a: {b: y}\n", "a: [b]\n", "a: {b: x, c: 1}\n", "a: x\n"] {
             let tree: Tree = serde_yaml::from_str(other).unwrap();
-            assert!(!tree.agrees_with(&marks), "{other}");
+            assert!(!tree.agrees_with(&positions), "{other}");
         }
     }
 
     #[test]
     fn pruning_keeps_the_numbers_of_later_items() {
         let mut tree: Tree = serde_yaml::from_str("a: [{x: 1}, {y: 2}]\n").unwrap();
-        let a = Place::default().key("a");
+        let a = YamlPath::default().key("a");
         assert!(tree.prune(&a.index(0)));
         assert!(tree.prune(&a.index(1).key("y")));
         assert!(!tree.prune(&a.index(1).key("y")));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 /// One step down.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Step {
+pub(in crate::config) enum Step {
     /// Into the value of a key. A key may hold dots and brackets, which is why a place is not a string.
     Key(Arc<str>),
     /// Into an item of a list, counted from 0.
@@ -14,21 +14,21 @@ pub(super) enum Step {
 
 /// The way from the root of a document to one value. The empty way is the document itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Place(Vec<Step>);
+pub(in crate::config) struct YamlPath(Vec<Step>);
 
-impl Place {
+impl YamlPath {
     /// The place of the value under `key`.
-    pub(super) fn key(&self, key: &str) -> Self {
+    pub(in crate::config) fn key(&self, key: &str) -> Self {
         self.then(Step::Key(Arc::from(key)))
     }
 
     /// The place of the item at `index`.
-    pub(super) fn index(&self, index: usize) -> Self {
+    pub(in crate::config) fn index(&self, index: usize) -> Self {
         self.then(Step::Index(index))
     }
 
     /// One step further down.
-    pub(super) fn then(&self, step: Step) -> Self {
+    pub(in crate::config) fn then(&self, step: Step) -> Self {
         let mut steps = Vec::with_capacity(self.0.len() + 1);
         steps.extend_from_slice(&self.0);
         steps.push(step);
@@ -36,23 +36,23 @@ impl Place {
     }
 
     /// One step up; nothing above the document.
-    pub(super) fn parent(&self) -> Option<Self> {
+    pub(in crate::config) fn parent(&self) -> Option<Self> {
         let (_, above) = self.0.split_last()?;
         Some(Self(above.to_vec()))
     }
 
     /// The steps from the root.
-    pub(super) fn steps(&self) -> &[Step] {
+    pub(in crate::config) fn steps(&self) -> &[Step] {
         &self.0
     }
 
     /// Whether this place is `other`, or stands somewhere below it.
-    pub(super) fn is_within(&self, other: &Self) -> bool {
+    pub(in crate::config) fn is_within(&self, other: &Self) -> bool {
         self.0.starts_with(&other.0)
     }
 
     /// The place without its numbers, `clients[].networks`, to look it up in a table of names.
-    pub(super) fn pattern(&self) -> String {
+    pub(in crate::config) fn pattern(&self) -> String {
         let mut text = String::new();
         for step in &self.0 {
             match step {
@@ -64,13 +64,13 @@ impl Place {
     }
 }
 
-impl FromIterator<Step> for Place {
+impl FromIterator<Step> for YamlPath {
     fn from_iter<I: IntoIterator<Item = Step>>(steps: I) -> Self {
         Self(steps.into_iter().collect())
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for YamlPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
         for step in &self.0 {
@@ -84,7 +84,7 @@ impl fmt::Display for Place {
 }
 
 /// Appends a key with its dot.
-pub(super) fn join(text: &mut String, key: &str) {
+pub(in crate::config) fn join(text: &mut String, key: &str) {
     if !text.is_empty() {
         text.push('.');
     }
@@ -97,10 +97,10 @@ mod tests {
 
     #[test]
     fn a_place_prints_as_operators_write_it() {
-        let place = Place::default().key("routes").index(2).key("scopes").key("any").index(0);
+        let place = YamlPath::default().key("routes").index(2).key("scopes").key("any").index(0);
         assert_eq!(place.to_string(), "routes[2].scopes.any[0]");
         assert_eq!(place.pattern(), "routes[].scopes.any[]");
-        assert!(place.is_within(&Place::default().key("routes").index(2)));
-        assert!(!place.is_within(&Place::default().key("routes").index(1)));
+        assert!(place.is_within(&YamlPath::default().key("routes").index(2)));
+        assert!(!place.is_within(&YamlPath::default().key("routes").index(1)));
     }
 }

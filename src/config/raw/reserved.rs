@@ -1,10 +1,10 @@
 //! Keys that the design names and this version does not have. They are refused by name, so that nobody takes a feature
 //! that is missing for one that is on, or for a typo.
 
-use super::place::Place;
+use crate::config::yaml::path::YamlPath;
 
-/// Places, with `[]` for any item of a list and `*` for any key.
-const PLANNED: &[&str] = &[
+/// Paths, with `[]` for any item of a list and `*` for any key.
+const RESERVED: &[&str] = &[
     "clients[].issuers",
     "upstreams.*.health",
     "routes[].report",
@@ -20,15 +20,15 @@ const PLANNED: &[&str] = &[
 ];
 
 /// What is said about any of them.
-pub(super) fn message(name: &str) -> String {
+pub(in crate::config) fn message(name: &str) -> String {
     format!("`{name}` is planned, and not available in this version")
 }
 
-/// Whether the unknown key at this place is planned.
-pub(super) fn is_planned(place: &Place) -> bool {
+/// Whether the unknown key at this path is reserved.
+pub(in crate::config) fn is_reserved(place: &YamlPath) -> bool {
     let pattern = place.pattern();
-    PLANNED.iter().any(|planned| {
-        let (mut ours, mut theirs) = (planned.split('.'), pattern.split('.'));
+    RESERVED.iter().any(|reserved| {
+        let (mut ours, mut theirs) = (reserved.split('.'), pattern.split('.'));
         loop {
             match (ours.next(), theirs.next()) {
                 (None, None) => return true,
@@ -45,13 +45,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn planned_keys_are_known_only_in_their_place() {
-        let root = Place::default();
-        assert!(is_planned(&root.key("routes").index(0).key("report")));
-        assert!(is_planned(&root.key("clients").index(3).key("issuers")));
-        assert!(is_planned(&root.key("upstreams").key("shop").key("health")));
-        assert!(!is_planned(&root.key("routes").index(0).key("health")));
-        assert!(!is_planned(&root.key("refresh")));
-        assert!(!is_planned(&root.key("upstreams").key("health")));
+    fn reserved_keys_are_known_only_at_their_path() {
+        let root = YamlPath::default();
+        assert!(is_reserved(&root.key("routes").index(0).key("report")));
+        assert!(is_reserved(&root.key("clients").index(3).key("issuers")));
+        assert!(is_reserved(&root.key("upstreams").key("shop").key("health")));
+        assert!(!is_reserved(&root.key("routes").index(0).key("health")));
+        assert!(!is_reserved(&root.key("refresh")));
+        assert!(!is_reserved(&root.key("upstreams").key("health")));
     }
 }

@@ -1,4 +1,4 @@
-//! How the words of [`super::raw`] are read that are more than one kind of YAML value: a duration, a size, a word, what a route demands.
+//! How the words of [`super`] are read that are more than one kind of YAML value: a duration, a size, a word, what a route demands.
 
 use std::fmt;
 
@@ -6,19 +6,19 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::raw::{List, RawLimitMap, RawScopeSets};
+use super::{List, RawLimitMap, RawScopeSets};
 
 /// A duration as text; a bare number is kept, so that `compile` can ask for the unit.
-pub(super) struct Duration(pub(super) String);
+pub(in crate::config) struct Duration(pub(in crate::config) String);
 
 /// A size as text; a bare number is kept, so that `compile` can ask for the unit.
-pub(super) struct Size(pub(super) String);
+pub(in crate::config) struct Size(pub(in crate::config) String);
 
 /// A word; a number is a word too.
-pub(super) struct Word(pub(super) String);
+pub(in crate::config) struct Word(pub(in crate::config) String);
 
 /// A limit of failures.
-pub(super) enum RawLimit {
+pub(in crate::config) enum RawLimit {
     /// One word: `off`.
     Word(String),
     /// The limit.
@@ -26,7 +26,7 @@ pub(super) enum RawLimit {
 }
 
 /// What a route demands.
-pub(super) enum RawScopes {
+pub(in crate::config) enum RawScopes {
     /// `[a, b]`: all of them.
     List(List<String>),
     /// `{ any: […] }` or `{ all: […] }`.

@@ -23,7 +23,7 @@ pub struct Problem {
 
 impl Problem {
     /// The file itself cannot be read.
-    pub(super) fn of_file(file: &Path, error: &io::Error) -> Self {
+    pub(in crate::config) fn of_file(file: &Path, error: &io::Error) -> Self {
         let message = format!("the file cannot be read: {error}");
         Self {
             file: file.to_owned(),
@@ -52,7 +52,7 @@ impl fmt::Display for Problem {
 }
 
 /// The candidate that a mistyped word was most likely meant to be.
-pub(super) fn nearest<'a>(
+pub(in crate::config) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
@@ -67,7 +67,7 @@ pub(super) fn nearest<'a>(
 }
 
 /// `did you mean …`, or else the words there are, when they are few enough to read.
-pub(super) fn suggestion<'a>(
+pub(in crate::config) fn suggestion<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
@@ -85,7 +85,7 @@ fn in_line(text: &str) -> String {
 }
 
 /// A text of the file as it may stand in a message: quoted, shortened, without control characters.
-pub(super) fn quoted(text: &str) -> String {
+pub(in crate::config) fn quoted(text: &str) -> String {
     let mut shown: String = text.chars().take(60).collect();
     if shown.len() < text.len() {
         shown.push('…');

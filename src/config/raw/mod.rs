@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-pub(super) use super::raw_tls::{RawHsts, RawUpstreamTls};
-pub(super) use super::words::{Duration, RawLimit, RawScopes, Size, Word};
+pub(in crate::config) use self::scalars::{Duration, RawLimit, RawScopes, Size, Word};
+pub(in crate::config) use self::tls::{RawHsts, RawUpstreamTls};
 
 /// A list; an item that was refused is `None`.
-pub(super) type List<T> = Vec<Option<T>>;
+pub(in crate::config) type List<T> = Vec<Option<T>>;
 /// A map with names of the operator's choice; a value that was refused is `None`.
-pub(super) type Table<T> = BTreeMap<String, Option<T>>;
+pub(in crate::config) type Table<T> = BTreeMap<String, Option<T>>;
 
 /// Defines the mirror of one map of the file.
 macro_rules! section {
@@ -28,15 +28,16 @@ macro_rules! section {
     };
 }
 
-pub(super) use section;
-
 mod headers;
 mod limits;
 mod listeners;
+pub(super) mod reserved;
+mod scalars;
+mod tls;
 
-pub(super) use headers::*;
-pub(super) use limits::*;
-pub(super) use listeners::*;
+pub(in crate::config) use headers::*;
+pub(in crate::config) use limits::*;
+pub(in crate::config) use listeners::*;
 
 section! {
     /// The whole file.

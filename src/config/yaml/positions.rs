@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
-use super::place::{Place, Step};
+use super::path::{Step, YamlPath};
 use super::problem::quoted;
 
 /// How deep lists and maps may be nested; the configuration itself needs six.
@@ -20,14 +20,14 @@ const MAX_VALUES: usize = 200_000;
 
 /// A point in the file; line and column from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Position {
-    pub(super) line: usize,
-    pub(super) column: usize,
+pub(in crate::config) struct Position {
+    pub(in crate::config) line: usize,
+    pub(in crate::config) column: usize,
 }
 
 impl Position {
     /// The start of the file.
-    pub(super) const START: Self = Self { line: 1, column: 1 };
+    pub(in crate::config) const START: Self = Self { line: 1, column: 1 };
 
     fn of(marker: &Marker) -> Self {
         Self { line: marker.line().max(1), column: marker.col() + 1 }
@@ -36,7 +36,7 @@ impl Position {
 
 /// What kind of value stands at a place.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::config) enum Kind {
     /// Anything that is neither list nor map, as the file spells it.
     Scalar(Box<str>),
     /// A list.
@@ -46,7 +46,7 @@ pub(super) enum Kind {
 }
 
 #[derive(Debug)]
-struct Mark {
+struct Entry {
     key: Option<Position>,
     value: Position,
     kind: Kind,
@@ -54,12 +54,12 @@ struct Mark {
 
 /// Where every value of a document stands.
 #[derive(Debug, Default)]
-pub(super) struct Marks(BTreeMap<Place, Mark>);
+pub(in crate::config) struct Positions(BTreeMap<YamlPath, Entry>);
 
-impl Marks {
+impl Positions {
     /// The point to show for a mistake in a value: the value itself, or the key above a list or map. A place that the
     /// file does not have is shown at the nearest place above it.
-    pub(super) fn position(&self, place: &Place) -> Position {
+    pub(in crate::config) fn position(&self, place: &YamlPath) -> Position {
         self.nearest(place, |mark| match (&mark.kind, mark.key) {
             (Kind::List | Kind::Map, Some(key)) => key,
             _ => mark.value,
@@ -67,11 +67,11 @@ impl Marks {
     }
 
     /// The point to show for a mistake in a key.
-    pub(super) fn key_position(&self, place: &Place) -> Position {
+    pub(in crate::config) fn key_position(&self, place: &YamlPath) -> Position {
         self.nearest(place, |mark| mark.key.unwrap_or(mark.value))
     }
 
-    fn nearest(&self, place: &Place, point: impl Fn(&Mark) -> Position) -> Position {
+    fn nearest(&self, place: &YamlPath, point: impl Fn(&Entry) -> Position) -> Position {
         let mut place = place.clone();
         loop {
             if let Some(mark) = self.0.get(&place) {
@@ -85,12 +85,12 @@ impl Marks {
     }
 
     /// What stands at a place.
-    pub(super) fn kind(&self, place: &Place) -> Option<&Kind> {
+    pub(in crate::config) fn kind(&self, place: &YamlPath) -> Option<&Kind> {
         self.0.get(place).map(|mark| &mark.kind)
     }
 
     /// The keys of a map.
-    pub(super) fn keys(&self, map: &Place) -> impl Iterator<Item = &str> {
+    pub(in crate::config) fn keys(&self, map: &YamlPath) -> impl Iterator<Item = &str> {
         let depth = map.steps().len();
         let below = self.0.range(map..).map(|(place, _)| place.steps());
         let below = below.take_while(move |steps| steps.starts_with(map.steps()));
@@ -101,7 +101,7 @@ impl Marks {
     }
 
     /// The text of a scalar.
-    pub(super) fn text(&self, place: &Place) -> Option<&str> {
+    pub(in crate::config) fn text(&self, place: &YamlPath) -> Option<&str> {
         match self.kind(place)? {
             Kind::Scalar(text) => Some(text),
             Kind::List | Kind::Map => None,
@@ -109,31 +109,31 @@ impl Marks {
     }
 
     /// How many values there are.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::config) fn len(&self) -> usize {
         self.0.len()
     }
 }
 
 /// Something that this reading refuses.
 #[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) position: Position,
-    pub(super) place: Place,
-    pub(super) message: String,
-    pub(super) hint: Option<&'static str>,
+pub(in crate::config) struct Fault {
+    pub(in crate::config) position: Position,
+    pub(in crate::config) place: YamlPath,
+    pub(in crate::config) message: String,
+    pub(in crate::config) hint: Option<&'static str>,
 }
 
 /// What the first reading found.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
-    pub(super) marks: Marks,
-    pub(super) faults: Vec<Fault>,
+pub(in crate::config) struct Scan {
+    pub(in crate::config) positions: Positions,
+    pub(in crate::config) faults: Vec<Fault>,
     /// Whether the second reading makes sense: nothing but equal keys was refused.
-    pub(super) readable: bool,
+    pub(in crate::config) readable: bool,
 }
 
 /// Reads the positions of a text.
-pub(super) fn scan(text: &str) -> Scan {
+pub(in crate::config) fn scan(text: &str) -> Scan {
     let mut scanner = Scanner::default();
     scanner.scan.readable = true;
     for event in Parser::new_from_str(text) {
@@ -165,13 +165,13 @@ struct Stop;
 
 /// A list or map that is still open.
 enum Open {
-    List { place: Option<Place>, next: usize },
-    Map { place: Option<Place>, seen: BTreeSet<Arc<str>>, pending: Option<Pending> },
+    List { place: Option<YamlPath>, next: usize },
+    Map { place: Option<YamlPath>, seen: BTreeSet<Arc<str>>, pending: Option<Pending> },
 }
 
 /// A key whose value comes next; no place when the value is passed over.
 struct Pending {
-    place: Option<Place>,
+    place: Option<YamlPath>,
     position: Position,
 }
 
@@ -190,7 +190,7 @@ impl Scanner {
     }
 
     /// The innermost open place.
-    fn here(&self) -> Place {
+    fn here(&self) -> YamlPath {
         let place = self.open.iter().rev().find_map(|open| match open {
             Open::List { place, .. } | Open::Map { place, .. } => place.clone(),
         });
@@ -265,13 +265,13 @@ impl Scanner {
     }
 
     /// Notes a value, and says where it stands; nowhere when it belongs to a key that is passed over.
-    fn enter(&mut self, position: Position, kind: Kind) -> Result<Option<Place>, Stop> {
+    fn enter(&mut self, position: Position, kind: Kind) -> Result<Option<YamlPath>, Stop> {
         if self.open.len() >= MAX_DEPTH {
             self.refuse(position, format!("nested deeper than {MAX_DEPTH} levels"), None);
             return Err(Stop);
         }
         let (place, key) = match self.open.last_mut() {
-            None => (Some(Place::default()), None),
+            None => (Some(YamlPath::default()), None),
             Some(Open::List { place, next }) => {
                 let index = *next;
                 *next += 1;
@@ -287,9 +287,9 @@ impl Scanner {
             },
         };
         if let Some(place) = &place {
-            self.scan.marks.0.insert(place.clone(), Mark { key, value: position, kind });
+            self.scan.positions.0.insert(place.clone(), Entry { key, value: position, kind });
         }
-        if self.scan.marks.len() > MAX_VALUES {
+        if self.scan.positions.len() > MAX_VALUES {
             self.refuse(position, format!("more than {MAX_VALUES} values"), None);
             return Err(Stop);
         }
@@ -319,20 +319,20 @@ mod tests {
 
     #[test]
     fn values_are_found_where_they_stand() {
-        let marks = scan("a: 1\nroutes:\n  - id: x\n    scopes: [p, q]\n").marks;
-        let routes = Place::default().key("routes");
+        let positions = scan("a: 1\nroutes:\n  - id: x\n    scopes: [p, q]\n").positions;
+        let routes = YamlPath::default().key("routes");
         let id = routes.index(0).key("id");
-        let at = |place: &Place| {
-            let position = marks.position(place);
+        let at = |place: &YamlPath| {
+            let position = positions.position(place);
             (position.line, position.column)
         };
         assert_eq!(at(&routes), (2, 1));
         assert_eq!(at(&id), (3, 9));
-        assert_eq!(marks.key_position(&id), Position { line: 3, column: 5 });
+        assert_eq!(positions.key_position(&id), Position { line: 3, column: 5 });
         assert_eq!(at(&routes.index(0).key("scopes").index(1)), (4, 17));
         // What is not there is shown at the nearest thing above.
         assert_eq!(at(&routes.index(0).key("upstream")), (3, 5));
-        assert_eq!(marks.text(&id), Some("x"));
+        assert_eq!(positions.text(&id), Some("x"));
     }
 
     #[test]
@@ -341,8 +341,8 @@ mod tests {
         assert_eq!(faults("x:\n  - y: {z: 1, z: 2}\n"), ["2:15 the key `z` is here a second time"]);
         let scan = scan("a: {b: 1}\na: {c: 1}\n");
         assert!(scan.readable);
-        assert!(scan.marks.kind(&Place::default().key("a").key("b")).is_some());
-        assert!(scan.marks.kind(&Place::default().key("a").key("c")).is_none());
+        assert!(scan.positions.kind(&YamlPath::default().key("a").key("b")).is_some());
+        assert!(scan.positions.kind(&YamlPath::default().key("a").key("c")).is_none());
     }
 
     #[test]

@@ -11,22 +11,24 @@ use serde::de::{self, Deserialize, Deserializer, Expected, IntoDeserializer, Une
 use serde::forward_to_deserialize_any;
 use serde_path_to_error::Segment;
 
-use super::place::{Place, Step};
-use super::tree::Tree;
+use super::path::{Step, YamlPath};
+use super::value::Tree;
 
 /// How many mistakes of shape are worth showing; each costs one more reading.
 const MAX_FAULTS: usize = 100;
 
 /// One mistake of shape.
 #[derive(Debug)]
-pub(super) struct ShapeFault {
+pub(in crate::config) struct ShapeFault {
     /// Where; for an unknown key the place it would have.
-    pub(super) place: Place,
-    pub(super) error: ShapeError,
+    pub(in crate::config) place: YamlPath,
+    pub(in crate::config) error: ShapeError,
 }
 
 /// Reads `T`, taking out of the tree whatever does not fit. `None` when nothing is left to read.
-pub(super) fn read<T: for<'de> Deserialize<'de>>(tree: &mut Tree) -> (Option<T>, Vec<ShapeFault>) {
+pub(in crate::config) fn read<T: for<'de> Deserialize<'de>>(
+    tree: &mut Tree,
+) -> (Option<T>, Vec<ShapeFault>) {
     let mut faults = Vec::new();
     while faults.len() < MAX_FAULTS {
         let failure = match serde_path_to_error::deserialize::<_, T>(&*tree) {
@@ -38,7 +40,7 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(tree: &mut Tree) -> (Option<T>,
             Segment::Map { key } => Some(Step::Key(key.as_str().into())),
             Segment::Enum { .. } | Segment::Unknown => None,
         });
-        let mut place: Place = steps.collect();
+        let mut place: YamlPath = steps.collect();
         let error = failure.into_inner();
         if let ShapeError::UnknownKey { key, .. } = &error {
             let named = Step::Key(key.as_str().into());
@@ -57,7 +59,7 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(tree: &mut Tree) -> (Option<T>,
 
 /// Why a value does not fit.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ShapeError {
+pub(in crate::config) enum ShapeError {
     /// A key that the map does not have.
     #[error("unknown key `{key}`")]
     UnknownKey { key: String, known: &'static [&'static str] },
@@ -106,7 +108,7 @@ impl de::Error for ShapeError {
 }
 
 impl Tree {
-    fn has(&self, place: &Place) -> bool {
+    fn has(&self, place: &YamlPath) -> bool {
         let found = place.steps().iter().try_fold(self, |node, step| match (node, step) {
             (Self::Map(map), Step::Key(key)) => map.get(&**key),
             (Self::List(list), Step::Index(index)) => list.get(*index),

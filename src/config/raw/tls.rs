@@ -1,8 +1,8 @@
-//! The sections of the file about TLS beyond the server's certificate, as [`super::raw`] has the others.
+//! The sections of the file about TLS beyond the server's certificate, as [`super`] has the others.
 
 use serde::Deserialize;
 
-use super::raw::{Duration, section};
+use super::Duration;
 
 section! {
     /// `Strict-Transport-Security` (RFC 6797).

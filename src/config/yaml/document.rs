@@ -5,32 +5,32 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::marks::{self, Marks, Position};
-use super::place::{Place, Step, join};
-use super::planned;
+use super::deserialize::{self, ShapeError, ShapeFault};
+use super::path::{Step, YamlPath, join};
+use super::positions::{self, Position, Positions};
 use super::problem::{Problem, nearest, suggestion};
-use super::shape::{self, ShapeError, ShapeFault};
-use super::tree::Tree;
+use super::value::Tree;
+use crate::config::raw::reserved;
 
 /// The longest file, in bytes.
-pub(super) const MAX_FILE_BYTES: usize = 1024 * 1024;
+pub(in crate::config) const MAX_FILE_BYTES: usize = 1024 * 1024;
 
 /// How many missing values are worth showing.
 const MAX_NULLS: usize = 100;
 
 /// A file under examination, and everything that was said about it so far.
-pub(super) struct Document {
+pub(in crate::config) struct Document {
     file: PathBuf,
-    marks: Marks,
+    positions: Positions,
     /// What was taken out: nothing is required there any more.
-    pruned: BTreeSet<Place>,
+    pruned: BTreeSet<YamlPath>,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
 }
 
 impl Document {
     /// Reads a file's bytes as `T`. There is no `T` when the text is no plain YAML at all.
-    pub(super) fn read<T>(file: &Path, bytes: &[u8]) -> (Self, Option<T>)
+    pub(in crate::config) fn read<T>(file: &Path, bytes: &[u8]) -> (Self, Option<T>)
     where
         T: for<'de> Deserialize<'de>,
     {
@@ -40,14 +40,14 @@ impl Document {
     }
 
     /// What is left when the findings were taken.
-    pub(super) fn empty() -> Self {
+    pub(in crate::config) fn empty() -> Self {
         Self::new(Path::new(""))
     }
 
     fn new(file: &Path) -> Self {
         Self {
             file: file.to_owned(),
-            marks: Marks::default(),
+            positions: Positions::default(),
             pruned: BTreeSet::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
@@ -55,7 +55,7 @@ impl Document {
     }
 
     fn parse(&mut self, bytes: &[u8]) -> Option<Tree> {
-        let root = Place::default();
+        let root = YamlPath::default();
         if bytes.len() > MAX_FILE_BYTES {
             self.error(&root, format!("the file is larger than {MAX_FILE_BYTES} bytes"));
             return None;
@@ -66,8 +66,8 @@ impl Document {
         };
         // YAML 1.2.2 section 5.2: a byte order mark may begin the stream. No editor counts it as a column.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let scan = marks::scan(text);
-        self.marks = scan.marks;
+        let scan = positions::scan(text);
+        self.positions = scan.positions;
         for fault in scan.faults {
             let hint = fault.hint.map(str::to_owned);
             let problem = self.problem(fault.position, &fault.place, fault.message, hint);
@@ -77,11 +77,11 @@ impl Document {
             return None;
         }
         // Nothing at all: `compile` says what has to be there.
-        if self.marks.len() == 0 {
+        if self.positions.len() == 0 {
             return Some(Tree::Map(Default::default()));
         }
         match serde_yaml::from_str::<Tree>(text) {
-            Ok(tree) if tree.agrees_with(&self.marks) => Some(tree),
+            Ok(tree) if tree.agrees_with(&self.positions) => Some(tree),
             Ok(_) => {
                 let message = "this YAML can be read in more than one way";
                 self.error_with(&root, message, Some("write it more plainly".into()));
@@ -111,7 +111,7 @@ impl Document {
         if too_many {
             return None;
         }
-        let (value, faults) = shape::read(&mut tree);
+        let (value, faults) = deserialize::read(&mut tree);
         for fault in faults {
             self.take(fault);
         }
@@ -120,15 +120,15 @@ impl Document {
 
     fn take(&mut self, fault: ShapeFault) {
         let ShapeFault { place, error } = fault;
-        let mut position = self.marks.position(&place);
+        let mut position = self.positions.position(&place);
         let mut message = error.to_string();
         let mut shown = place.clone();
         let hint = match &error {
             ShapeError::UnknownKey { key, known } => {
-                position = self.marks.key_position(&place);
+                position = self.positions.key_position(&place);
                 shown = place.parent().unwrap_or_default();
-                if planned::is_planned(&place) {
-                    message = planned::message(key);
+                if reserved::is_reserved(&place) {
+                    message = reserved::message(key);
                     None
                 } else {
                     suggestion(key, known.iter().copied())
@@ -145,30 +145,39 @@ impl Document {
     }
 
     /// Notes an error.
-    pub(super) fn error(&mut self, place: &Place, message: impl Into<String>) {
+    pub(in crate::config) fn error(&mut self, place: &YamlPath, message: impl Into<String>) {
         self.error_with(place, message, None);
     }
 
     /// Notes an error, and what to do about it.
-    pub(super) fn error_with(
+    pub(in crate::config) fn error_with(
         &mut self,
-        place: &Place,
+        place: &YamlPath,
         message: impl Into<String>,
         hint: Option<String>,
     ) {
-        let problem = self.problem(self.marks.position(place), place, message.into(), hint);
+        let problem = self.problem(self.positions.position(place), place, message.into(), hint);
         self.errors.push(problem);
     }
 
     /// Notes a warning, and what to do about it.
-    pub(super) fn warn(&mut self, place: &Place, message: impl Into<String>, hint: Option<&str>) {
+    pub(in crate::config) fn warn(
+        &mut self,
+        place: &YamlPath,
+        message: impl Into<String>,
+        hint: Option<&str>,
+    ) {
         let hint = hint.map(str::to_owned);
-        let problem = self.problem(self.marks.position(place), place, message.into(), hint);
+        let problem = self.problem(self.positions.position(place), place, message.into(), hint);
         self.warnings.push(problem);
     }
 
     /// A value that must be there; says so when it is not, unless a mistake that was reported took it out.
-    pub(super) fn require<T>(&mut self, value: Option<T>, place: &Place) -> Option<T> {
+    pub(in crate::config) fn require<T>(
+        &mut self,
+        value: Option<T>,
+        place: &YamlPath,
+    ) -> Option<T> {
         if value.is_none() && !self.is_pruned(place) {
             let parent = place.parent().unwrap_or_default();
             let name = match place.steps().last() {
@@ -182,8 +191,8 @@ impl Document {
 
     /// Whether a mistake that was already reported explains that there is nothing at this place: it stood there, or
     /// above, or is what the key was misspelt as.
-    pub(super) fn is_pruned(&self, place: &Place) -> bool {
-        let misspelt = |pruned: &Place| match (pruned.steps().last(), place.steps().last()) {
+    pub(in crate::config) fn is_pruned(&self, place: &YamlPath) -> bool {
+        let misspelt = |pruned: &YamlPath| match (pruned.steps().last(), place.steps().last()) {
             (Some(Step::Key(found)), Some(Step::Key(wanted))) => {
                 pruned.parent() == place.parent() && nearest(found, [&**wanted]).is_some()
             }
@@ -193,40 +202,40 @@ impl Document {
     }
 
     /// The line where a value stands.
-    pub(super) fn line(&self, place: &Place) -> usize {
-        self.marks.position(place).line
+    pub(in crate::config) fn line(&self, place: &YamlPath) -> usize {
+        self.positions.position(place).line
     }
 
     /// Whether the file has a value at this place.
-    pub(super) fn has(&self, place: &Place) -> bool {
-        self.marks.kind(place).is_some()
+    pub(in crate::config) fn has(&self, place: &YamlPath) -> bool {
+        self.positions.kind(place).is_some()
     }
 
     /// The keys of a map, also of those whose value was refused.
-    pub(super) fn keys(&self, place: &Place) -> impl Iterator<Item = &str> {
-        self.marks.keys(place)
+    pub(in crate::config) fn keys(&self, place: &YamlPath) -> impl Iterator<Item = &str> {
+        self.positions.keys(place)
     }
 
     /// Whether anything was refused so far.
-    pub(super) fn is_refused(&self) -> bool {
+    pub(in crate::config) fn is_refused(&self) -> bool {
         !self.errors.is_empty()
     }
 
     /// Takes over what was said about another file, which this one names.
-    pub(super) fn absorb(&mut self, other: Self) {
+    pub(in crate::config) fn absorb(&mut self, other: Self) {
         self.errors.extend(other.errors);
         self.warnings.extend(other.warnings);
     }
 
     /// Everything that was said: errors, then warnings.
-    pub(super) fn into_findings(self) -> (Vec<Problem>, Vec<Problem>) {
+    pub(in crate::config) fn into_findings(self) -> (Vec<Problem>, Vec<Problem>) {
         (self.errors, self.warnings)
     }
 
     fn problem(
         &self,
         position: Position,
-        place: &Place,
+        place: &YamlPath,
         message: String,
         hint: Option<String>,
     ) -> Problem {
@@ -235,9 +244,9 @@ impl Document {
     }
 
     /// The place with the names that list items go by: `routes[2] (orders-read).scopes`.
-    fn label(&self, place: &Place) -> String {
+    fn label(&self, place: &YamlPath) -> String {
         let mut text = String::new();
-        let mut walked = Place::default();
+        let mut walked = YamlPath::default();
         for step in place.steps() {
             walked = walked.then(step.clone());
             match step {
@@ -253,9 +262,9 @@ impl Document {
         text
     }
 
-    fn name(&self, item: &Place) -> Option<String> {
+    fn name(&self, item: &YamlPath) -> Option<String> {
         let names = ["id", "name", "address", "request", "issuer"];
-        let name = names.iter().find_map(|key| self.marks.text(&item.key(key)))?;
+        let name = names.iter().find_map(|key| self.positions.text(&item.key(key)))?;
         let shown = name.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c });
         Some(shown.collect())
     }
