@@ -11,7 +11,7 @@ use http::HeaderMap;
 use crate::access::denial::Denial;
 use crate::clock::Timestamp;
 use crate::gateway::Gateway;
-use crate::gateway::decide::{Granted, Holder, Permit, check_certificate};
+use crate::gateway::decide::{Granted, Permit, Principal, check_certificate};
 use crate::reason::Reason;
 use crate::route::table::Route;
 use crate::route::target::Target;
@@ -43,17 +43,17 @@ impl Gateway {
             return Err(Reason::NoRoute);
         }
         check_certificate(&route, certificate.as_deref(), now).map_err(reason)?;
-        let holder = token.as_ref().map(|token| self.examine_again(token, &route, now));
-        self.check(&route, holder.transpose()?.as_ref()).map_err(reason)
+        let principal = token.as_ref().map(|token| self.examine_again(token, &route, now));
+        self.check(&route, principal.transpose()?.as_ref()).map_err(reason)
     }
 
-    /// What a verified token is worth by now on this route.
+    /// Finds the effective scope of a verified token on this route again.
     fn examine_again(
         &self,
         token: &Arc<VerifiedToken>,
         route: &Route,
         now: Timestamp,
-    ) -> Result<Holder, Reason> {
+    ) -> Result<Principal, Reason> {
         let mirror = self.mirror.as_deref();
         // A mirror that is too old cannot say that nothing was revoked.
         if mirror.is_some_and(|mirror| !mirror.is_usable()) {
@@ -72,7 +72,8 @@ impl Gateway {
         if mirror.is_some_and(|mirror: &Mirror| mirror.is_revoked(token)) {
             return Err(Reason::Revoked);
         }
-        let held = self.worth(token).map_err(|refusal| Denial::new(refusal).reason())?;
-        Ok(Holder { token: Arc::clone(token), held, fresh: None })
+        let effective_scope =
+            self.effective_scope(token).map_err(|refusal| Denial::new(refusal).reason())?;
+        Ok(Principal { token: Arc::clone(token), effective_scope, fresh: None })
     }
 }

@@ -68,10 +68,10 @@ pub enum Decision {
     Forward(Box<Permit>),
 }
 
-/// A verified token and what it is worth now.
-pub(super) struct Holder {
+/// The principal of a request: a verified token, and the scope that is in effect for it now.
+pub(super) struct Principal {
     pub(super) token: Arc<VerifiedToken>,
-    pub(super) held: ScopeBits,
+    pub(super) effective_scope: ScopeBits,
     /// Set when the verification was made anew.
     pub(super) fresh: Option<TokenDigest>,
 }
@@ -112,15 +112,15 @@ impl Gateway {
         let path = target.path().map_err(|_| Denial::new(Refusal::BadPath))?;
         let route = self.find(&target, &path, head.method)?;
         check_certificate(&route, head.connection.certificate.as_deref(), now)?;
-        let holder = match route.rule {
+        let principal = match route.rule {
             AccessRule::Public => None,
             AccessRule::Optional | AccessRule::Required(_) => self
                 .identify(head.headers, &route.believed, now)
                 .map_err(|denial| denial.on(&route.id))?,
         };
-        self.check(&route, holder.as_ref())?;
-        check_length(&route, holder.as_ref(), head.headers)?;
-        Ok(Decision::Forward(Box::new(self.permit(route, holder, &target, &path, head))))
+        self.check(&route, principal.as_ref())?;
+        check_length(&route, principal.as_ref(), head.headers)?;
+        Ok(Decision::Forward(Box::new(self.permit(route, principal, &target, &path, head))))
     }
 
     /// Where to, on a listener that only redirects: the same path and query on a host that the configuration names. What
@@ -195,7 +195,7 @@ impl Gateway {
         headers: &HeaderMap,
         believed: &Believed,
         now: Timestamp,
-    ) -> Result<Option<Holder>, Denial> {
+    ) -> Result<Option<Principal>, Denial> {
         match Bearer::of(headers) {
             Bearer::Absent => Ok(None),
             Bearer::OtherScheme => Err(Denial::new(Refusal::NoToken)),
@@ -204,8 +204,13 @@ impl Gateway {
         }
     }
 
-    /// What a token is worth now, to whoever believes these issuers.
-    fn examine(&self, text: &str, believed: &Believed, now: Timestamp) -> Result<Holder, Denial> {
+    /// Verifies a token of one of these issuers, and finds its effective scope.
+    fn examine(
+        &self,
+        text: &str,
+        believed: &Believed,
+        now: Timestamp,
+    ) -> Result<Principal, Denial> {
         let mirror = self.mirror.as_ref();
         // A mirror that was never filled, or is too old, cannot say that nothing was revoked.
         if mirror.is_some_and(|mirror| !mirror.is_usable()) {
@@ -224,53 +229,58 @@ impl Gateway {
             }
         };
         let revoked = mirror.is_some_and(|mirror| mirror.is_revoked(&token));
-        let worth = match revoked {
+        let effective_scope = match revoked {
             true => Err(Refusal::Token(Reason::Revoked)),
-            false => self.worth(&token),
+            false => self.effective_scope(&token),
         };
-        let held = worth.map_err(|r| Denial::new(r).of(&token, fresh.is_none()))?;
-        Ok(Holder { token, held, fresh })
+        let effective_scope =
+            effective_scope.map_err(|r| Denial::new(r).of(&token, fresh.is_none()))?;
+        Ok(Principal { token, effective_scope, fresh })
     }
 
     /// As [`Gateway::examine`], for the endpoints of our own.
     pub(super) fn examined(&self, text: &str, now: Timestamp) -> Result<Examined, Denial> {
-        let Holder { token, held, .. } = self.examine(text, &Believed::default(), now)?;
-        let scope = self.catalogue.scope(held);
+        let Principal { token, effective_scope, .. } =
+            self.examine(text, &Believed::default(), now)?;
+        let scope = self.catalogue.scope(effective_scope);
         Ok(Examined { token, scope })
     }
 
-    /// Whoever sends a request to an endpoint of our own with a bearer token.
+    /// The principal of a request to an endpoint of our own.
     pub(super) fn bearer(&self, headers: &HeaderMap, now: Timestamp) -> Result<Examined, Denial> {
-        let holder = self
+        let principal = self
             .identify(headers, &Believed::default(), now)?
             .ok_or(Denial::new(Refusal::NoToken))?;
-        Ok(Examined { scope: self.catalogue.scope(holder.held), token: holder.token })
+        Ok(Examined {
+            scope: self.catalogue.scope(principal.effective_scope),
+            token: principal.token,
+        })
     }
 
-    /// What the token is worth now: never more than its user and its client may still have. One of an outside issuer carries no
-    /// more than that issuer may confer, and its users and clients are not ours.
-    pub(super) fn worth(&self, token: &VerifiedToken) -> Result<ScopeBits, Refusal> {
-        let held = self.catalogue.bits(token.scope());
+    /// The effective scope of a token: never more than its user and its client may still have. The scope of an outside issuer's token
+    /// is already limited to what that issuer may grant; its users and clients are not in our files.
+    pub(super) fn effective_scope(&self, token: &VerifiedToken) -> Result<ScopeBits, Refusal> {
+        let granted = self.catalogue.bits(token.scope());
         if token.is_outside() {
-            return Ok(held);
+            return Ok(granted);
         }
-        let client = token.client_id().and_then(|client| self.holders.clients.get(client));
+        let client = token.client_id().and_then(|client| self.principals.clients.get(client));
         let client = client.ok_or(Refusal::Token(Reason::Revoked))?;
         let subject = match token.subject().as_client() {
             Some(id) => {
-                let client = self.holders.clients.get(id).copied();
+                let client = self.principals.clients.get(id).copied();
                 client.ok_or(Refusal::Token(Reason::UserDisabled))?
             }
-            None => self.worth_of_user(token)?,
+            None => self.effective_scope_of_user(token)?,
         };
-        Ok(held.intersection(*client).intersection(subject))
+        Ok(granted.intersection(*client).intersection(subject))
     }
 
     /// What the user may have now, as long as the token names the credential that the user has now.
-    fn worth_of_user(&self, token: &VerifiedToken) -> Result<ScopeBits, Refusal> {
+    fn effective_scope_of_user(&self, token: &VerifiedToken) -> Result<ScopeBits, Refusal> {
         let current = |credential: &str| token.credential() == Some(credential);
         let revoked = Refusal::Token(Reason::Revoked);
-        if let Some(user) = self.holders.users.get(token.subject()) {
+        if let Some(user) = self.principals.users.get(token.subject()) {
             return if current(&user.credential) { Ok(user.scope) } else { Err(revoked) };
         }
         let mirror = self.mirror.as_ref().filter(|_| self.users_in_state);
@@ -281,16 +291,21 @@ impl Gateway {
         }
     }
 
-    pub(super) fn check(&self, route: &Arc<Route>, holder: Option<&Holder>) -> Result<(), Denial> {
-        match (route.rule, holder) {
+    pub(super) fn check(
+        &self,
+        route: &Arc<Route>,
+        principal: Option<&Principal>,
+    ) -> Result<(), Denial> {
+        match (route.rule, principal) {
             (AccessRule::Public | AccessRule::Optional, _) => Ok(()),
             (AccessRule::Required(_), None) => Err(Denial::new(Refusal::NoToken).on(&route.id)),
-            (AccessRule::Required(requirement), Some(holder)) => {
-                authorize(requirement, holder.token.is_of_user(), holder.held).map_err(|wanted| {
-                    Denial::new(Refusal::Scope(self.catalogue.scope(wanted)))
-                        .on(&route.id)
-                        .of(&holder.token, holder.fresh.is_none())
-                })
+            (AccessRule::Required(requirement), Some(principal)) => {
+                authorize(requirement, principal.token.is_of_user(), principal.effective_scope)
+                    .map_err(|wanted| {
+                        Denial::new(Refusal::Scope(self.catalogue.scope(wanted)))
+                            .on(&route.id)
+                            .of(&principal.token, principal.fresh.is_none())
+                    })
             }
         }
     }
@@ -298,7 +313,7 @@ impl Gateway {
     fn permit(
         &self,
         route: Arc<Route>,
-        holder: Option<Holder>,
+        principal: Option<Principal>,
         target: &Target<'_>,
         path: &RequestPath,
         head: &RequestHead<'_>,
@@ -310,19 +325,19 @@ impl Gateway {
             request_id: head.request_id,
         };
         let names_scope = self.identity.headers().iter().any(|(_, claim)| *claim == Claim::Scope);
-        let scope = match &holder {
-            Some(holder) if names_scope => self.catalogue.scope(holder.held),
+        let scope = match &principal {
+            Some(principal) if names_scope => self.catalogue.scope(principal.effective_scope),
             Some(_) | None => Scope::default(),
         };
-        let who = holder.as_ref().map(|holder| (&*holder.token, &scope));
+        let who = principal.as_ref().map(|principal| (&*principal.token, &scope));
         let edits = HeaderEdits::new(&self.identity, &route, head.headers, who, &came);
         let mut forwarded = path.spelling().as_bytes().to_vec();
         if let Some(query) = target.query {
             forwarded.push(b'?');
             forwarded.extend_from_slice(query);
         }
-        let (token, fresh) = match holder {
-            Some(Holder { token, fresh, .. }) => (Some(token), fresh),
+        let (token, fresh) = match principal {
+            Some(Principal { token, fresh, .. }) => (Some(token), fresh),
             None => (None, None),
         };
         let certificate = head.connection.certificate.clone();
@@ -342,7 +357,11 @@ impl Gateway {
 }
 
 /// Refuses a body that is announced to be longer than the route takes. One that is not announced is counted as it comes.
-fn check_length(route: &Route, holder: Option<&Holder>, headers: &HeaderMap) -> Result<(), Denial> {
+fn check_length(
+    route: &Route,
+    principal: Option<&Principal>,
+    headers: &HeaderMap,
+) -> Result<(), Denial> {
     let (Some(limit), Some(length)) = (route.body_limit, headers.get(CONTENT_LENGTH)) else {
         return Ok(());
     };
@@ -352,8 +371,8 @@ fn check_length(route: &Route, holder: Option<&Holder>, headers: &HeaderMap) -> 
         return Ok(());
     }
     let denial = Denial::new(Refusal::TooLarge).on(&route.id);
-    Err(match holder {
-        Some(holder) => denial.of(&holder.token, holder.fresh.is_none()),
+    Err(match principal {
+        Some(principal) => denial.of(&principal.token, principal.fresh.is_none()),
         None => denial,
     })
 }

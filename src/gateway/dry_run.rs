@@ -16,7 +16,7 @@ use crate::access::connection::{Connection, Transport};
 use crate::clock::Timestamp;
 use crate::config::{Expectation, Persona, PolicyTest};
 use crate::gateway::decide::{Decision, RequestHead};
-use crate::gateway::{Gateway, HeldUser, Holders};
+use crate::gateway::{Gateway, Principals, UserCeiling};
 use crate::oauth::client::ClientId;
 use crate::oauth::scope::{Scope, ScopeBits};
 use crate::oauth::subject::Subject;
@@ -81,14 +81,14 @@ impl DryRun {
         let client = ClientId::parse(&name).map_err(|e| token(&e))?;
         let everything: Scope = gateway.catalogue.iter().cloned().collect();
         let everything: ScopeBits = gateway.catalogue.bits(&everything);
-        let mut users: HashMap<_, _> = gateway.holders.users.clone();
+        let mut users: HashMap<_, _> = gateway.principals.users.clone();
         let credential = Arc::from(CREDENTIAL);
-        users.insert(synthetic_user.clone(), HeldUser { scope: everything, credential });
-        let mut clients = gateway.holders.clients.clone();
+        users.insert(synthetic_user.clone(), UserCeiling { scope: everything, credential });
+        let mut clients = gateway.principals.clients.clone();
         clients.insert(client.clone(), everything);
         // The token of a dry run is never revoked, and the mirror may not be filled yet.
-        let holders = Arc::new(Holders { users, clients });
-        let gateway = Gateway { holders, mirror: None, ..gateway.clone() };
+        let principals = Arc::new(Principals { users, clients });
+        let gateway = Gateway { principals, mirror: None, ..gateway.clone() };
         Ok(Self { gateway, synthetic_user, client })
     }
 

@@ -179,24 +179,25 @@ pub struct Gateway {
     users: Arc<UserStore>,
     clients: Arc<ClientRegistry>,
     routes: Arc<RouteTable>,
-    holders: Arc<Holders>,
+    principals: Arc<Principals>,
     refresh: RefreshPolicy,
     users_in_state: bool,
     audience: Arc<str>,
     leeway: Duration,
 }
 
-/// Who may use a token now, and the most that it can be worth: looked at on every request, cached verification or not.
+/// The users and clients of the files, with the most that each may have. Read on every request, also when the verification of the
+/// token is cached.
 #[derive(Debug, Clone, Default)]
-struct Holders {
+struct Principals {
     /// Every user of the file that is not disabled.
-    users: HashMap<Subject, HeldUser>,
+    users: HashMap<Subject, UserCeiling>,
     clients: HashMap<ClientId, ScopeBits>,
 }
 
-/// A user, as tokens are measured by.
+/// The scope and the credential of a user.
 #[derive(Debug, Clone)]
-struct HeldUser {
+struct UserCeiling {
     scope: ScopeBits,
     /// The version of the credential that tokens must name.
     credential: Arc<str>,
@@ -209,12 +210,12 @@ impl Gateway {
         let tokens = config.tokens;
         let catalogue = config.catalogue;
         let active = config.users.iter().filter(|user| !user.disabled);
-        let holders = Holders {
+        let principals = Principals {
             users: active
                 .map(|user| {
                     let scope = catalogue.bits(&user.scope);
                     let credential = user.password.version();
-                    (user.name.clone(), HeldUser { scope, credential })
+                    (user.name.clone(), UserCeiling { scope, credential })
                 })
                 .collect(),
             clients: config
@@ -268,7 +269,7 @@ impl Gateway {
             users: Arc::new(config.users),
             clients: Arc::new(config.clients),
             routes: Arc::new(config.routes),
-            holders: Arc::new(holders),
+            principals: Arc::new(principals),
             refresh: tokens.refresh,
             users_in_state: config.state.is_some_and(|state| state.users),
             audience: Arc::from(tokens.audience),

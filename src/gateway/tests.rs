@@ -117,13 +117,13 @@ fn gateway(text: &str) -> Gateway {
 }
 
 fn token(gateway: &Gateway, user: &str, scope: &str) -> String {
-    let held = gateway.holders.users.get(user);
+    let known = gateway.principals.users.get(user);
     let content = Content {
         subject: &Subject::parse(user).unwrap(),
         client_id: &ClientId::parse("web").unwrap(),
         scope: &Scope::parse(scope).unwrap(),
         family: None,
-        credential: held.map(|held| &*held.credential),
+        credential: known.map(|known| &*known.credential),
         began: None,
     };
     gateway.issuer.issue(&content, NOW, &OsRandom).unwrap().token
@@ -258,12 +258,13 @@ fn a_remembered_token_is_judged_anew_on_every_request() {
     assert_eq!(later.outcome("/a"), "401 expired", "time");
     let token = later.headers[AUTHORIZATION].clone();
     let mut gone = gateway.clone();
-    gone.holders =
-        Arc::new(Holders { users: HashMap::new(), clients: gateway.holders.clients.clone() });
+    gone.principals =
+        Arc::new(Principals { users: HashMap::new(), clients: gateway.principals.clients.clone() });
     let mut ask = Ask::new(&gone);
     ask.headers.insert(AUTHORIZATION, token.clone());
     assert_eq!(ask.outcome("/a"), "401 user_disabled", "the user's state");
-    gone.holders = Arc::new(Holders { clients: HashMap::new(), ..(*gateway.holders).clone() });
+    gone.principals =
+        Arc::new(Principals { clients: HashMap::new(), ..(*gateway.principals).clone() });
     let mut ask = Ask::new(&gone);
     ask.headers.insert(AUTHORIZATION, token.clone());
     assert_eq!(ask.outcome("/a"), "401 revoked", "the client");

@@ -15,10 +15,10 @@ use dashmap::DashMap;
 use tokio::sync::watch;
 
 use super::families::{Family, FamilyId};
-use super::held::{Held, HeldUsers};
 use super::offset::ClockOffset;
 use super::order::{Everybody, Origin, Point};
 use super::revocations::{Entry, Revocation};
+use super::user_cache::{CachedUser, UserCache};
 use super::users::StoredUser;
 use crate::clock::{Clock, Timestamp};
 use crate::oauth::subject::Subject;
@@ -65,7 +65,7 @@ pub struct Mirror {
     everybody: ArcSwap<Everybody>,
     /// The highest number of whatever was noted.
     noted: AtomicI64,
-    users: Option<HeldUsers>,
+    users: Option<UserCache>,
     offset: ClockOffset,
     /// Up to which number the feed was read.
     number: watch::Sender<i64>,
@@ -105,7 +105,7 @@ impl Mirror {
             clients: DashMap::new(),
             everybody: ArcSwap::default(),
             noted: AtomicI64::new(0),
-            users: users.then(HeldUsers::default),
+            users: users.then(UserCache::default),
             offset: ClockOffset::default(),
             number: watch::Sender::default(),
         }
@@ -189,7 +189,7 @@ impl Mirror {
 
     /// What a user may have now; `None` for who is unknown or disabled.
     #[must_use]
-    pub fn user(&self, name: &Subject) -> Option<Held> {
+    pub fn user(&self, name: &Subject) -> Option<CachedUser> {
         self.users.as_ref()?.find(name)
     }
 
@@ -202,7 +202,7 @@ impl Mirror {
     /// What the check of most users' passwords costs; the default where there are none.
     #[must_use]
     pub fn usual_cost(&self) -> Cost {
-        self.users.as_ref().map_or_else(Cost::default, HeldUsers::usual_cost)
+        self.users.as_ref().map_or_else(Cost::default, UserCache::usual_cost)
     }
 
     /// Waits until everything up to a number of the feed, such as a user's version, is known here.

@@ -24,7 +24,6 @@ mod failures;
 mod families;
 mod feed;
 mod file;
-mod held;
 mod mirror;
 mod offset;
 mod order;
@@ -39,6 +38,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod time;
+mod user_cache;
 mod users;
 mod writer;
 
@@ -57,12 +57,12 @@ use crate::throttle::Throttle;
 pub use clients::Roster;
 pub use error::StoreError;
 pub use families::{Family, NewFamily, Rotated, Rotation};
-pub use held::Held;
 pub use mirror::Mirror;
 pub use refresh_token::{FamilyId, Nonce, RefreshToken, StoreKey, TagKey};
 pub use revocations::Revocation;
 use sharing::Exchange;
 pub use store::{Place, Presented, Store};
+pub use user_cache::CachedUser;
 pub use users::{StoredRow, StoredUser, UserChange};
 
 /// What the state is kept with.

@@ -1,4 +1,4 @@
-//! The users of the database as this node holds them: what requests ask, and what their passwords cost to check.
+//! The cached users of the database: their scope and credential for requests, and the cost of their password hashes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use crate::oauth::scope::Scope;
 use crate::oauth::subject::Subject;
 use crate::users::{Cost, PasswordHash};
 
-/// A user as requests see one: only who is enabled is held so.
+/// A cached user. Only enabled users are cached in this form.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct CachedUser {
     /// The most that the user may have.
     pub scope: Scope,
     /// The version of the credential that tokens must name.
@@ -22,7 +22,7 @@ pub struct Held {
 
 /// All users. Written by the feed alone, one row after the other.
 #[derive(Debug, Default)]
-pub(super) struct HeldUsers {
+pub(super) struct UserCache {
     rows: DashMap<Subject, Row>,
     /// How many rows have which cost.
     costs: Mutex<HashMap<Cost, usize>>,
@@ -32,16 +32,16 @@ pub(super) struct HeldUsers {
 #[derive(Debug)]
 struct Row {
     /// `None` for who is disabled.
-    held: Option<Held>,
+    enabled: Option<CachedUser>,
     version: i64,
     /// `None` for a hash that cannot be read.
     cost: Option<Cost>,
 }
 
-impl HeldUsers {
+impl UserCache {
     /// What a user may have now; `None` for who is unknown or disabled.
-    pub(super) fn find(&self, name: &Subject) -> Option<Held> {
-        self.rows.get(name)?.held.clone()
+    pub(super) fn find(&self, name: &Subject) -> Option<CachedUser> {
+        self.rows.get(name)?.enabled.clone()
     }
 
     /// Whether there is such a user, disabled or not.
@@ -51,18 +51,18 @@ impl HeldUsers {
 
     /// The version of a user's row, and whether the user is disabled.
     pub(super) fn version_of(&self, name: &Subject) -> Option<(i64, bool)> {
-        self.rows.get(name).map(|row| (row.version, row.held.is_none()))
+        self.rows.get(name).map(|row| (row.version, row.enabled.is_none()))
     }
 
     /// Puts a user as the row says, or takes one out that has none.
     pub(super) fn put(&self, name: &Subject, row: Option<&StoredUser>) {
         let before = match row {
             Some(row) => {
-                let held = Held { scope: row.scope.clone(), credential: row.credential() };
-                let held = Some(held).filter(|_| !row.disabled);
+                let enabled = CachedUser { scope: row.scope.clone(), credential: row.credential() };
+                let enabled = Some(enabled).filter(|_| !row.disabled);
                 let cost = PasswordHash::parse(&row.password).ok().map(|hash| hash.cost());
                 self.count(cost);
-                self.rows.insert(name.clone(), Row { held, version: row.version, cost })
+                self.rows.insert(name.clone(), Row { enabled, version: row.version, cost })
             }
             None => self.rows.remove(name).map(|(_, row)| row),
         };
@@ -121,10 +121,10 @@ mod tests {
 
     #[test]
     fn only_who_is_enabled_is_found() {
-        let users = HeldUsers::default();
+        let users = UserCache::default();
         users.put(&name("alice"), Some(&row("alice", ARGON2ID, false)));
-        let held = users.find(&name("alice")).unwrap();
-        assert_eq!((&*held.credential, held.scope.to_string()), ("v7", "a".to_owned()));
+        let enabled = users.find(&name("alice")).unwrap();
+        assert_eq!((&*enabled.credential, enabled.scope.to_string()), ("v7", "a".to_owned()));
         users.put(&name("alice"), Some(&row("alice", ARGON2ID, true)));
         assert_eq!(users.find(&name("alice")), None);
         users.put(&name("alice"), None);
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a14_the_usual_cost_follows_the_rows() {
         let (bcrypt, argon2id) = (Cost::Bcrypt { exponent: 4 }, Cost::default());
-        let users = HeldUsers::default();
+        let users = UserCache::default();
         assert_eq!(users.usual_cost(), argon2id);
         for (of, disabled) in [("a", false), ("b", true), ("c", false)] {
             users.put(&name(of), Some(&row(of, BCRYPT, disabled)));
