@@ -17,9 +17,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::attackers;
 use crate::dial::{Speaks, Target};
 use crate::site::Site;
-use crate::strangers;
 
 /// How long the attackers have to get into position.
 const POSITION: Duration = Duration::from_secs(60);
@@ -185,7 +185,7 @@ impl Drop for Open<'_> {
 }
 
 /// One attacker.
-pub(crate) struct Stranger {
+pub(crate) struct Attacker {
     pub(crate) number: usize,
     pub(crate) target: Target,
     pub(crate) token: String,
@@ -207,15 +207,15 @@ pub(crate) async fn carry_out(arguments: &[String]) {
     for number in 0..attack.attackers {
         let (target, token) = (target.clone(), token.clone());
         let (tally, turn) = (Arc::clone(&tally), Arc::clone(&turn));
-        let mut stranger = Stranger { number, target, token, tally, turn };
+        let mut attacker = Attacker { number, target, token, tally, turn };
         attackers.spawn(async move {
             for round in 0_usize.. {
-                let attempted = strangers::attempt(&mut stranger, attack.name, round).await;
+                let attempted = attackers::attempt(&mut attacker, attack.name, round).await;
                 if round == 0 {
-                    stranger.tally.in_position.fetch_add(1, Ordering::Relaxed);
+                    attacker.tally.in_position.fetch_add(1, Ordering::Relaxed);
                 }
                 if attempted.is_err() {
-                    stranger.tally.cut();
+                    attacker.tally.cut();
                     // Those who are kept out come back, the slow ones slowly: else they were another attack.
                     sleep(if attack.attackers > 64 { SLOW_RETURN } else { RETURN }).await;
                 }

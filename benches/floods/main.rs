@@ -29,6 +29,7 @@
 
 #[path = "../edge/application.rs"]
 mod application;
+mod attackers;
 mod attacks;
 #[expect(dead_code, reason = "the soak reads what it is answered")]
 #[path = "../edge/dial.rs"]
@@ -42,7 +43,6 @@ mod readiness;
 #[expect(dead_code, reason = "the soak refreshes its tokens")]
 #[path = "../edge/site.rs"]
 mod site;
-mod strangers;
 #[expect(dead_code, reason = "the soak looks at gauges")]
 #[path = "../edge/vitals.rs"]
 mod vitals;

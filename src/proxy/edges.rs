@@ -31,10 +31,10 @@ use crate::proxy::inherited::Inherited;
 use crate::proxy::listener::{self, Door};
 use crate::proxy::open_sockets::OpenSockets;
 use crate::proxy::own_thread::OwnThread;
+use crate::proxy::poll_slots::PollSlots;
 use crate::proxy::recheck::RecheckedProxy;
 use crate::proxy::slots::{RequestSlots, UpstreamSlots};
 use crate::proxy::tls;
-use crate::proxy::turns::Turns;
 use crate::proxy::upstream_tls::NO_AUTHORITIES;
 
 /// Idle connections that are kept to upstreams, per listener.
@@ -44,8 +44,8 @@ const UPSTREAM_POOL: usize = 1024;
 const MAX_ATTEMPTS: usize = 1024;
 /// What a stream of HTTP/2 keeps of an answer that its client does not take, besides what Pingora keeps of any.
 const H2_SEND_BUFFER: usize = 64 * 1024;
-/// How many turns there are for each thread: while one is taken, the next is on its way.
-const STRANGERS_AT_ONCE: usize = 2;
+/// How many poll slots there are for each thread: while one is in use, the next is on its way.
+const UNAUTHENTICATED_PER_THREAD: usize = 2;
 /// The operator's listener needs few connections.
 const ADMIN_CONNECTIONS: usize = 256;
 /// What the operator's listener is called in the metrics of connections.
@@ -59,7 +59,7 @@ pub(super) struct Edges {
     conf: Arc<ServerConf>,
     runtime: Handle,
     /// For all on all listeners whom nobody has authenticated.
-    strangers: Turns,
+    unauthenticated: PollSlots,
     /// What the operator's listener runs on, once there was one: a balancer that asks whether we are ready must not wait
     /// behind a flood.
     operator: OnceLock<OwnThread>,
@@ -152,13 +152,13 @@ impl Edges {
             ca_file: Some(NO_AUTHORITIES.to_owned()),
             ..ServerConf::default()
         });
-        let strangers = Turns::new(STRANGERS_AT_ONCE * conf.threads);
+        let unauthenticated = PollSlots::new(UNAUTHENTICATED_PER_THREAD * conf.threads);
         Arc::new(Self {
             live,
             shared,
             draining: Arc::default(),
             conf,
-            strangers,
+            unauthenticated,
             runtime: Handle::current(),
             operator: OnceLock::new(),
             sockets: OpenSockets::default(),
@@ -321,8 +321,9 @@ impl Edges {
         let name = settings.address.to_string();
         let metrics = self.shared.metrics.listener(&name);
         let clock = Arc::clone(&self.shared.clock);
-        let strangers = self.strangers.clone();
-        let guests = Guests::new(clock, settings.limits, Arc::clone(&crowd), metrics, strangers);
+        let unauthenticated = self.unauthenticated.clone();
+        let guests =
+            Guests::new(clock, settings.limits, Arc::clone(&crowd), metrics, unauthenticated);
         let (close, closing) = watch::channel(false);
         let door = Door {
             app: Arc::new(RecheckedProxy {
@@ -386,7 +387,7 @@ impl Edges {
                 limits,
                 Arc::default(),
                 metrics,
-                Turns::new(ADMIN_CONNECTIONS),
+                PollSlots::new(ADMIN_CONNECTIONS),
             ),
             tls: None,
             live: Arc::clone(&self.live),

@@ -141,7 +141,7 @@ impl Exchange {
     pub(super) fn admit(&mut self, permit: Arc<Permit>) {
         self.admission.admit(&permit);
         if let (Some(_), Some(busy)) = (permit.subject(), &self.busy) {
-            busy.is_known();
+            busy.set_authenticated();
         }
         self.fate = Fate::Forwarded(permit);
     }

@@ -26,8 +26,8 @@ use crate::observe::ListenerMetrics;
 use crate::proxy::head::HeadError;
 use crate::proxy::lingering::{Lingering, Lingers};
 use crate::proxy::listener::{goodbye, told};
+use crate::proxy::poll_slots::{ConnectionPollSlots, PollSlots};
 use crate::proxy::refusal::Refusal;
-use crate::proxy::turns::{ConnectionTurns, Turns};
 
 /// How long a client has to agree to the end of a connection over HTTP/2.
 const GO_AWAY: Duration = Duration::from_secs(1);
@@ -36,15 +36,15 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// How often, while requests that came with its end may still begin. Those that never do were refused by the codec.
 const MOST_GLANCES: u32 = 10;
 
-/// How many of the strangers' turns those of one address are given or wait for at once.
-const OF_AN_ADDRESS: usize = 2;
+/// How many of the poll slots for unauthenticated work one address may have or await at once.
+const POLL_SLOTS_PER_ADDRESS: usize = 2;
 
 /// How many connections there are. It outlives a change of the listener's settings.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     open: AtomicUsize,
-    /// How many from each address, and their turns.
-    by_address: DashMap<IpAddr, (usize, Turns)>,
+    /// How many from each address, and their poll slots.
+    by_address: DashMap<IpAddr, (usize, PollSlots)>,
     lingering: Arc<Lingering>,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Guests {
     limits: ConnectionLimits,
     crowd: Arc<Crowd>,
     metrics: ListenerMetrics,
-    strangers: Turns,
+    unauthenticated: PollSlots,
     by_socket: DashMap<usize, Arc<GuestState>>,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Seat {
     guests: Arc<Guests>,
     address: Option<IpAddr>,
     /// Those of the address.
-    turns: Option<Turns>,
+    poll_slots: Option<PollSlots>,
 }
 
 /// A living connection; dropping it forgets it.
@@ -86,7 +86,7 @@ pub(super) struct GuestState {
     certificate: Option<Arc<ClientCertificate>>,
     turn: Mutex<Turn>,
     /// When it and its requests are next.
-    pub(super) turns: ConnectionTurns,
+    pub(super) poll_slots: ConnectionPollSlots,
     /// Requests that were answered.
     finished: AtomicU64,
     /// Streams that were opened over HTTP/2.
@@ -159,9 +159,9 @@ impl Guests {
         limits: ConnectionLimits,
         crowd: Arc<Crowd>,
         metrics: ListenerMetrics,
-        strangers: Turns,
+        unauthenticated: PollSlots,
     ) -> Arc<Self> {
-        Arc::new(Self { clock, limits, crowd, metrics, strangers, by_socket: DashMap::new() })
+        Arc::new(Self { clock, limits, crowd, metrics, unauthenticated, by_socket: DashMap::new() })
     }
 
     pub(super) const fn clock(&self) -> &Arc<dyn Clock> {
@@ -177,7 +177,7 @@ impl Guests {
     /// # Errors
     /// [`Refusal::Connections`].
     pub(super) fn seat(self: &Arc<Self>) -> Result<Seat, Refusal> {
-        let seat = Seat { guests: Arc::clone(self), address: None, turns: None };
+        let seat = Seat { guests: Arc::clone(self), address: None, poll_slots: None };
         self.metrics.open.inc();
         // From here on dropping the seat counts it off again.
         if self.crowd.open.fetch_add(1, Ordering::Relaxed) >= self.limits.connections {
@@ -200,7 +200,7 @@ impl Guests {
     /// A head has arrived on this connection.
     pub(super) fn busy(self: &Arc<Self>, digest: &Arc<SocketDigest>) -> Option<Busy> {
         let state = self.find(digest)?;
-        state.turns.know(false);
+        state.poll_slots.set_authenticated(false);
         let (received, last) = {
             let mut turn = state.turn.lock();
             turn.busy += 1;
@@ -223,12 +223,12 @@ impl Seat {
     pub(super) fn take(&mut self, address: IpAddr) -> Result<(), Refusal> {
         let guests = &self.guests;
         let address = of_one_owner(address);
-        let one = || (0, Turns::new(OF_AN_ADDRESS));
+        let one = || (0, PollSlots::new(POLL_SLOTS_PER_ADDRESS));
         let mut entry = guests.crowd.by_address.entry(address).or_insert_with(one);
-        let (count, turns) = &mut *entry;
+        let (count, poll_slots) = &mut *entry;
         *count += 1;
         self.address = Some(address);
-        self.turns = Some(turns.clone());
+        self.poll_slots = Some(poll_slots.clone());
         if *count > guests.limits.per_address {
             return Err(guests.refuse(Refusal::PerAddress));
         }
@@ -248,7 +248,7 @@ impl Seat {
             client,
             certificate,
             turn: Mutex::new(Turn { busy: 0, begun: 0, reading: false, due, received: None }),
-            turns: ConnectionTurns::among(self.turns.as_ref(), &guests.strangers),
+            poll_slots: ConnectionPollSlots::new(self.poll_slots.as_ref(), &guests.unauthenticated),
             finished: AtomicU64::new(0),
             opened: AtomicU64::new(0),
             upgraded: AtomicBool::new(false),
@@ -459,8 +459,8 @@ impl Busy {
     }
 
     /// The request has a verified token.
-    pub(super) fn is_known(&self) {
-        self.state.turns.know(true);
+    pub(super) fn set_authenticated(&self) {
+        self.state.poll_slots.set_authenticated(true);
     }
 
     /// The connection is given to another protocol now.

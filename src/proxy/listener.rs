@@ -235,7 +235,7 @@ async fn converse<A: ServerApp>(
     let http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
     let state = Arc::clone(guest.state());
     {
-        let talk = state.turns.converse(async {
+        let talk = state.poll_slots.drive_connection(async {
             let mut next = Some(stream);
             while let Some(stream) = next {
                 next = app.process_new(stream, &hangup).await;

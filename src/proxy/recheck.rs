@@ -5,7 +5,7 @@
 //! not, the handling is dropped: over HTTP/1.1 this closes the connection, over HTTP/2 it resets that one stream, and the
 //! connection to the application is closed in both cases. A request that is over within a second is never asked about.
 //!
-//! The requests of one HTTP/2 connection take turns at all this ([`crate::proxy::turns`]).
+//! Each poll of all this may need a slot ([`crate::proxy::poll_slots`]).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -147,7 +147,7 @@ impl HttpServerApp for RecheckedProxy {
             }
         };
         match connection {
-            Some(connection) => connection.turns.serve(watched).await,
+            Some(connection) => connection.poll_slots.drive_request(watched).await,
             None => watched.await,
         }
     }

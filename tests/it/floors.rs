@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// OAuth's two roles do not know each other, although they share a floor.
-const STRANGERS: &[(&str, &str)] = &[("grants", "access")];
+const FORBIDDEN_IMPORTS: &[(&str, &str)] = &[("grants", "access")];
 
 const MOST_LINES: usize = 500;
 
@@ -136,7 +136,7 @@ fn imports_upward(module: &str, text: &str) -> Vec<String> {
         .into_iter()
         .filter(|name| {
             let below = position(name) <= own && position(name).is_some();
-            !below || STRANGERS.contains(&(module, name))
+            !below || FORBIDDEN_IMPORTS.contains(&(module, name))
         })
         .map(|name| format!("`{module}` uses `{name}`"))
         .collect()

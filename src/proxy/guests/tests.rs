@@ -23,7 +23,7 @@ fn guests(clock: Arc<dyn Clock>, change: impl Fn(&mut ConnectionLimits)) -> Arc<
     let mut limits = ConnectionLimits::default();
     change(&mut limits);
     let metrics = Metrics::new().unwrap().listener("web");
-    Guests::new(clock, limits, Arc::default(), metrics, Turns::new(1))
+    Guests::new(clock, limits, Arc::default(), metrics, PollSlots::new(1))
 }
 
 fn socket() -> Arc<SocketDigest> {

@@ -11,12 +11,12 @@ use rustls::ClientConnection;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 
-use crate::attacks::{IDLE, STALLED_STREAMS, Stranger};
+use crate::attacks::{Attacker, IDLE, STALLED_STREAMS};
 use crate::dial::{Io, Speaks, answer, ask, get};
 use crate::edge::token_request;
 use crate::frames;
 
-/// How long a stranger listens for an answer to what is no request.
+/// How long a attacker listens for an answer to what is no request.
 const LISTENS: Duration = Duration::from_secs(1);
 /// How long a response takes to come as far as it does when nobody reads it. What that costs is what any download costs, so it
 /// is not measured.
@@ -25,7 +25,7 @@ const STALLS: Duration = Duration::from_secs(4);
 const VOLLEY: u32 = 100;
 
 /// Makes an attempt; `round` counts those before it.
-pub(crate) async fn attempt(me: &mut Stranger, attack: &str, round: usize) -> io::Result<()> {
+pub(crate) async fn attempt(me: &mut Attacker, attack: &str, round: usize) -> io::Result<()> {
     match attack {
         "slowloris" => slow_head(me).await,
         "slow-bodies" => slow_body(me).await,
@@ -63,12 +63,12 @@ fn volley(frame: &[u8]) -> Vec<u8> {
     frame.repeat(usize::try_from(VOLLEY).unwrap())
 }
 
-async fn connect(me: &Stranger, speaks: Speaks, client: usize) -> io::Result<Box<dyn Io>> {
+async fn connect(me: &Attacker, speaks: Speaks, client: usize) -> io::Result<Box<dyn Io>> {
     let _turn = me.turn.acquire().await.map_err(Error::other)?;
     me.target.dial(speaks, client).await
 }
 
-async fn slow_head(me: &Stranger) -> io::Result<()> {
+async fn slow_head(me: &Attacker) -> io::Result<()> {
     me.tally.attempts(1);
     let speaks = if me.number.is_multiple_of(5) { Speaks::Tls } else { Speaks::Plain };
     let mut io = connect(me, speaks, me.number).await?;
@@ -77,7 +77,7 @@ async fn slow_head(me: &Stranger) -> io::Result<()> {
     trickle(me, &mut *io, b"X-More: x\r\n", Duration::from_secs(1)).await
 }
 
-async fn slow_body(me: &Stranger) -> io::Result<()> {
+async fn slow_body(me: &Attacker) -> io::Result<()> {
     me.tally.attempts(1);
     let authorization = match me.number % 2 {
         0 => format!("Authorization: Bearer {}\r\n", me.token),
@@ -93,7 +93,7 @@ async fn slow_body(me: &Stranger) -> io::Result<()> {
 }
 
 /// Sends a piece and waits, again and again, whatever is answered, until the connection ends.
-async fn trickle(me: &Stranger, io: &mut dyn Io, piece: &[u8], pause: Duration) -> io::Result<()> {
+async fn trickle(me: &Attacker, io: &mut dyn Io, piece: &[u8], pause: Duration) -> io::Result<()> {
     loop {
         match timeout(pause, answer(&mut *io)).await {
             Ok(answer) => me.tally.answer(answer?.status),
@@ -103,7 +103,7 @@ async fn trickle(me: &Stranger, io: &mut dyn Io, piece: &[u8], pause: Duration) 
 }
 
 /// Asks once, as an honest client would, and stays.
-async fn idle(me: &Stranger, speaks: Speaks) -> io::Result<()> {
+async fn idle(me: &Attacker, speaks: Speaks) -> io::Result<()> {
     me.tally.attempts(1);
     let mut io = {
         // The request, too, so that ten thousand do not come at once.
@@ -139,7 +139,7 @@ async fn until_closed(io: &mut dyn Io) -> io::Result<()> {
     Err(ErrorKind::UnexpectedEof.into())
 }
 
-async fn huge_head(me: &Stranger, round: usize) -> io::Result<()> {
+async fn huge_head(me: &Attacker, round: usize) -> io::Result<()> {
     me.tally.attempts(1);
     let (target, fields) = match (me.number + round) % 4 {
         0 => ("/app/x".to_owned(), format!("X-Huge: {}\r\n", "x".repeat(1 << 20))),
@@ -157,7 +157,7 @@ async fn huge_head(me: &Stranger, round: usize) -> io::Result<()> {
     Ok(())
 }
 
-async fn garbage(me: &Stranger, round: usize) -> io::Result<()> {
+async fn garbage(me: &Attacker, round: usize) -> io::Result<()> {
     me.tally.attempts(1);
     let (port, bytes, stays) = match (me.number + round) % 6 {
         0 => (me.target.plain, vec![0xf5; 64], true),
@@ -192,7 +192,7 @@ fn hello() -> Vec<u8> {
 }
 
 /// Opens a connection, and sends what `volley` makes (of the first stream that is not used yet) for as long as it lasts.
-async fn flood(me: &Stranger, opening: Vec<u8>, volley: impl Fn(u32) -> Vec<u8>) -> io::Result<()> {
+async fn flood(me: &Attacker, opening: Vec<u8>, volley: impl Fn(u32) -> Vec<u8>) -> io::Result<()> {
     let io = connect(me, Speaks::H2, me.number).await?;
     let _open = me.tally.open();
     let (mut hears, mut says) = tokio::io::split(io);
@@ -214,7 +214,7 @@ async fn flood(me: &Stranger, opening: Vec<u8>, volley: impl Fn(u32) -> Vec<u8>)
     }
 }
 
-async fn logins(me: &Stranger) -> io::Result<()> {
+async fn logins(me: &Attacker) -> io::Result<()> {
     let request = token_request("grant_type=password&username=alice&password=wrong", "");
     let mut io = connect(me, Speaks::Plain, me.number).await?;
     let _open = me.tally.open();
@@ -233,7 +233,7 @@ async fn logins(me: &Stranger) -> io::Result<()> {
 }
 
 /// Tokens that look like ours, each another.
-async fn invented_tokens(me: &Stranger, round: usize) -> io::Result<()> {
+async fn invented_tokens(me: &Attacker, round: usize) -> io::Result<()> {
     let mut io = connect(me, Speaks::Plain, me.number).await?;
     let _open = me.tally.open();
     for number in 0_u64.. {
@@ -253,7 +253,7 @@ async fn invented_tokens(me: &Stranger, round: usize) -> io::Result<()> {
 }
 
 /// Asks for what is large, and reads nothing of it.
-async fn stalled_downloads(me: &Stranger) -> io::Result<()> {
+async fn stalled_downloads(me: &Attacker) -> io::Result<()> {
     const LARGE: &str = "/app/large";
     let http1 = me.number.is_multiple_of(3);
     let mut io = connect(me, if http1 { Speaks::Plain } else { Speaks::H2 }, me.number).await?;
