@@ -70,7 +70,7 @@ fn alternative_name(name: &GeneralName<'_>) -> Option<CertificateName> {
     CertificateName::new(kind, text).ok()
 }
 
-/// The common name, where there is exactly one: of two, every program believes another. Of the types of text, the two in which
+/// The common name, where there is exactly one: of two, every program trusts another. Of the types of text, the two in which
 /// one character is one thing (RFC 5280 section 4.1.2.4 allows no others in new certificates).
 fn common_name(subject: &X509Name<'_>) -> Option<CertificateName> {
     let mut found = subject.iter_common_name();

@@ -34,7 +34,7 @@ impl fmt::Debug for HeaderEdits {
 /// What a forwarded request says about the way it came.
 #[derive(Debug, Clone, Copy)]
 pub struct Provenance<'a> {
-    /// The client's address, as far as it is believed.
+    /// The client's address, as far as it is trusted.
     pub client: IpAddr,
     /// Whether the client's connection was encrypted.
     pub https: bool,

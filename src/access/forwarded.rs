@@ -1,6 +1,6 @@
-//! Whose `X-Forwarded-*` fields are believed, and what follows from them: the client's address and scheme.
+//! Whose `X-Forwarded-*` fields are trusted, and what follows from them: the client's address and scheme.
 //!
-//! By default nobody is believed. What is unparsable is not believed either, whoever sent it. No decision about a route ever
+//! By default nobody is trusted. What is unparsable is not trusted either, whoever sent it. No decision about a route ever
 //! hangs on these fields.
 
 use std::net::IpAddr;

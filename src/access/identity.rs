@@ -37,7 +37,7 @@ impl Claim {
     ];
 }
 
-/// Which fields the upstream may believe, and which never pass.
+/// Which fields the upstream may trust, and which never pass.
 #[derive(Debug, Clone)]
 pub struct Identity {
     headers: Vec<(HeaderName, Claim)>,
@@ -45,7 +45,7 @@ pub struct Identity {
     forward_authorization: bool,
 }
 
-/// The name that legacy applications believe. It is stripped whether or not it is one of ours.
+/// The name that legacy applications trust. It is stripped whether or not it is one of ours.
 pub const DEFAULT_HEADER: &str = "x-user";
 
 impl Identity {

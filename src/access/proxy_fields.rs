@@ -1,13 +1,13 @@
 //! The request fields that only a proxy may set, by what an application would take from them.
 //!
-//! Servers, frameworks and applications believe these names because a proxy in front is said to have written them; here we
+//! Servers, frameworks and applications trust these names because a proxy in front is said to have written them; here we
 //! are that proxy, and a client's own must not arrive. It is one list, which README repeats ("Fields that only a proxy may
 //! set"), with the names that known software reads in its default set-up or in one that its manual describes. A name that
 //! clients have reason to send (`X-Auth-Token`, `X-Goog-Api-Key`, `traceparent`, …) is not here.
 
 use std::sync::LazyLock;
 
-/// What a field would make an application believe.
+/// What a field would make an application trust.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// How the request came: the proxies' own words about it, and the id that ties log lines together.
@@ -34,7 +34,7 @@ pub const NAMES: [(Family, &[&str]); 8] = [
     (
         Family::Path,
         &[
-            // gunicorn believes the first two from 127.0.0.1 by default.
+            // gunicorn trusts the first two from 127.0.0.1 by default.
             "script-name",
             "path-info",
             "path-translated",
@@ -301,7 +301,7 @@ static SORTED: LazyLock<Vec<(&str, bool, Family)>> = LazyLock::new(|| {
     names
 });
 
-/// What a name, which is folded already, would make an application believe; `None` when it is not in the list.
+/// What a name, which is folded already, would make an application trust; `None` when it is not in the list.
 #[must_use]
 pub fn family(folded: &str) -> Option<Family> {
     let after = SORTED.partition_point(|(name, ..)| *name <= folded);

@@ -79,7 +79,7 @@ pub(super) fn demo() -> anyhow::Result<ExitCode> {
 fn lines(address: SocketAddr) -> String {
     let base = format!("http://{address}");
     format!(
-        r#"portcullis stands at {base} before an application that believes X-User. Try, in another shell:
+        r#"portcullis stands at {base} before an application that trusts X-User. Try, in another shell:
 
 # log in as alice, who may read orders
 TOKEN=$(curl -s {base}/token -d grant_type=password -d username=alice -d password={PASSWORD} | sed 's/.*"access_token":"\([^"]*\)".*/\1/')

@@ -19,7 +19,7 @@ use crate::gateway::routing::{BadPath, Remedy};
 use crate::oauth::scope::{Catalogue, Scope};
 use crate::reason::Reason;
 use crate::route::certificate::CertificateName;
-use crate::route::rule::{AccessRule, Believed, Requirement};
+use crate::route::rule::{AccessRule, Requirement, TrustedIssuers};
 
 /// What to explain.
 #[derive(Debug, Args)]
@@ -109,8 +109,8 @@ fn describe(head: &RequestHead<'_>, gateway: &Gateway, decision: Decision) -> (S
     }
     for route in &candidates {
         let mut rule = rule(&route.rule, gateway.catalogue());
-        if route.believed != Believed::default() {
-            rule = format!("{rule}, of {}", route.believed);
+        if route.trusted != TrustedIssuers::default() {
+            rule = format!("{rule}, of {}", route.trusted);
         }
         if let Some(certificate) = &route.certificate {
             rule = format!("{rule}, with a certificate of {certificate}");

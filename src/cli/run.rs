@@ -39,7 +39,7 @@ const GLOBAL_QUEUE_INTERVAL: u32 = 1;
 const EVENT_INTERVAL: u32 = 8;
 /// How long a start waits for the state store.
 const STATE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long whoever takes over waits for the keys of outside issuers that are required, and how often it looks.
+/// How long whoever takes over waits for the keys of trusted issuers that are required, and how often it looks.
 const KEY_PATIENCE: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(20);
 
@@ -157,7 +157,7 @@ async fn fill(shared: &Shared, taking_over: bool) -> anyhow::Result<()> {
                 sleep(GLANCE).await;
             }
         };
-        timeout(KEY_PATIENCE, keys).await.context("no keys of an outside issuer")?;
+        timeout(KEY_PATIENCE, keys).await.context("no keys of a trusted issuer")?;
     }
     Ok(())
 }

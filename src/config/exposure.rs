@@ -79,7 +79,7 @@ impl Exposure {
 
     fn judge(path: &Path, metadata: &Metadata, us: u32) -> Option<Self> {
         let (user, mode, path) = (metadata.uid(), metadata.mode(), path.to_owned());
-        if user != 0 && user != us && !is_outside(user) {
+        if user != 0 && user != us && !is_external(user) {
             return Some(Self::Owner { path, user });
         }
         let open = metadata.is_dir() && mode & 0o002 != 0 && mode & 0o1000 == 0;
@@ -121,7 +121,7 @@ fn steps(path: &Path) -> Vec<OsString> {
 
 /// Whether a user is one of outside our user namespace, who cannot be told from others there: a sandbox that knows one
 /// user shows even `/` as owned by such a one. Where this number is a user of ours, it is a user as any other.
-fn is_outside(user: u32) -> bool {
+fn is_external(user: u32) -> bool {
     let maps = |line: &str| {
         let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().unwrap_or(0));
         let (first, count) = (numbers.next().unwrap_or(0), numbers.nth(1).unwrap_or(u64::MAX));
@@ -205,7 +205,7 @@ mod tests {
                 std::os::unix::fs::lchown(path, Some(user), None).unwrap();
                 let found = Exposure::find(&link, 0).unwrap();
                 let owner = Exposure::Owner { path: path.clone(), user };
-                assert_eq!(found, (!is_outside(user)).then_some(owner), "{}", path.display());
+                assert_eq!(found, (!is_external(user)).then_some(owner), "{}", path.display());
                 assert_eq!(Exposure::find(&link, user).unwrap(), None, "to that user it is fine");
             }
             std::os::unix::fs::lchown(path, Some(0), None).unwrap();

@@ -15,7 +15,7 @@ use crate::access::forwarded::TrustedProxies;
 use crate::access::identity::Identity;
 use crate::clock::Timestamp;
 use crate::grants::{ClientRegistry, RefreshPolicy};
-use crate::issuers::Accepted;
+use crate::issuers::TrustedIssuer;
 use crate::keys::{KeyRing, ListedKey};
 use crate::oauth::scope::{Catalogue, Scope};
 use crate::route::certificate::CertificateName;
@@ -31,7 +31,7 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Where metrics and health are served.
     pub admin: Option<SocketAddr>,
-    /// Whose `X-Forwarded-*` is believed.
+    /// Whose `X-Forwarded-*` is trusted.
     pub trusted_proxies: TrustedProxies,
     /// The identity headers.
     pub identity: Identity,
@@ -228,8 +228,8 @@ pub struct Tokens {
     pub keys: Arc<KeyRing>,
     /// Where the own endpoints are.
     pub endpoints: Endpoints,
-    /// Outside issuers, none of them twice and none of them us.
-    pub accept: Vec<Accepted>,
+    /// Trusted issuers, none of them twice and none of them us.
+    pub trusted_issuers: Vec<TrustedIssuer>,
 }
 
 /// Where the state is kept. It is opened once, at start.

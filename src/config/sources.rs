@@ -82,7 +82,7 @@ pub trait Sources: fmt::Debug + Send + Sync {
         UdpSocket::bind((ip, 0)).is_ok()
     }
 
-    /// The certificate authorities that the system believes, each in DER. None when it has none, or they cannot be read.
+    /// The certificate authorities that the system trusts, each in DER. None when it has none, or they cannot be read.
     fn authorities(&self) -> Vec<Vec<u8>> {
         let found = rustls_native_certs::load_native_certs();
         found.certs.iter().map(|der| der.to_vec()).collect()

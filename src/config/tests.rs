@@ -395,7 +395,7 @@ fn what_is_loaded_is_what_was_written() {
     assert_eq!(&**config.tokens.keys.signing(NOW).id(), "2026-11");
     assert!(config.users.find("bob").unwrap().disabled);
     assert_eq!(config.routes.routes().len(), 11);
-    let [idp, other] = &config.tokens.accept[..] else { panic!("two issuers") };
+    let [idp, other] = &config.tokens.trusted_issuers[..] else { panic!("two issuers") };
     assert_eq!(
         (idp.policy.types.len(), idp.policy.subject_claim.as_str()),
         (3, "preferred_username")
@@ -410,15 +410,16 @@ fn what_is_loaded_is_what_was_written() {
     assert!(!plan.required && plan.authorities.is_some());
     assert_eq!((&*other.policy.scope_claims[1], other.policy.subject_prefix.as_str()), ("scp", ""));
     assert!(matches!(other.source, crate::issuers::KeySource::File(_)));
-    let believed = |id: &str| {
+    let trusted = |id: &str| {
         let route = config.routes.routes().iter().find(|route| &*route.id == id).unwrap();
-        let outside =
-            |accepted: &crate::issuers::Accepted| route.believed.outside(&accepted.policy.issuer);
-        (route.believed.own(), outside(idp), outside(other))
+        let external = |accepted: &crate::issuers::TrustedIssuer| {
+            route.trusted.includes(&accepted.policy.issuer)
+        };
+        (route.trusted.own(), external(idp), external(other))
     };
-    assert_eq!(believed("mine"), (true, false, false));
-    assert_eq!(believed("theirs"), (false, true, true));
-    assert_eq!(believed("both"), (true, true, false));
+    assert_eq!(trusted("mine"), (true, false, false));
+    assert_eq!(trusted("theirs"), (false, true, true));
+    assert_eq!(trusted("both"), (true, true, false));
     let upstream = &config.routes.routes()[0].upstream;
     assert_eq!(upstream.servers.addresses().count(), 3);
     assert_eq!(upstream.allow.to_string(), "[semicolon, empty_segments, encoded_slash]");

@@ -52,7 +52,7 @@ impl Endpoint {
 /// A request to one of them.
 #[derive(Clone)]
 pub struct EndpointRequest {
-    /// The client's address, as far as it is believed.
+    /// The client's address, as far as it is trusted.
     pub client: IpAddr,
     /// The method.
     pub method: Method,

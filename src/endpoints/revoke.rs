@@ -63,7 +63,7 @@ async fn revoke(
         return end_family(&token, client, services, state, outcome).await;
     }
     // Section 2.2.1: 200 would say that it is dead, and it may live on here for as long as its issuer lets it.
-    if issuers.is_from_outside(text) {
+    if issuers.is_from_trusted_issuer(text) {
         return Err(Failure::FromOutside);
     }
     match issuers.own().verify(text, now) {

@@ -61,7 +61,7 @@ impl Gateway {
         }
         let expires_at = token.expires_at();
         let last_moment = Timestamp::from_secs(expires_at.as_secs().saturating_sub(1));
-        let recheck = |at| self.issuers().recheck(token, &route.believed, at);
+        let recheck = |at| self.issuers().recheck(token, &route.trusted, at);
         match recheck(now) {
             // Its key was looked at before its times. The rest is asked as of its last moment.
             Err(VerifyError::Expired) if !route.end_at_token_expiry => recheck(last_moment),

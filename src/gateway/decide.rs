@@ -1,6 +1,6 @@
 //! The one decision: what happens to a request, from its head alone.
 //!
-//! Pure and synchronous: it reads the snapshot, the token cache and the outside issuers' keys, and writes nothing (a key id that
+//! Pure and synchronous: it reads the snapshot, the token cache and the trusted issuers' keys, and writes nothing (a key id that
 //! is not known requests newer keys, which a task with sockets may fetch). The proxy, `explain`, the
 //! configuration's own tests and the benches all call [`Gateway::decide`]. Top to bottom it is the request walk of the README.
 
@@ -27,7 +27,7 @@ use crate::oauth::scope::{Scope, ScopeBits};
 use crate::reason::Reason;
 use crate::route::host::Host;
 use crate::route::path::RequestPath;
-use crate::route::rule::{AccessRule, Believed};
+use crate::route::rule::{AccessRule, TrustedIssuers};
 use crate::route::table::Route;
 use crate::route::target::{Target, TargetError};
 use crate::token::{TokenDigest, VerifiedToken, VerifyError};
@@ -115,7 +115,7 @@ impl Gateway {
         let principal = match route.rule {
             AccessRule::Public => None,
             AccessRule::Optional | AccessRule::Required(_) => self
-                .identify(head.headers, &route.believed, now)
+                .identify(head.headers, &route.trusted, now)
                 .map_err(|denial| denial.on(&route.id))?,
         };
         self.check(&route, principal.as_ref())?;
@@ -193,14 +193,14 @@ impl Gateway {
     fn identify(
         &self,
         headers: &HeaderMap,
-        believed: &Believed,
+        trusted: &TrustedIssuers,
         now: Timestamp,
     ) -> Result<Option<Principal>, Denial> {
         match Bearer::of(headers) {
             Bearer::Absent => Ok(None),
             Bearer::OtherScheme => Err(Denial::new(Refusal::NoToken)),
             Bearer::Malformed => Err(Denial::new(Refusal::MalformedCredential)),
-            Bearer::Token(text) => self.examine(text, believed, now).map(Some),
+            Bearer::Token(text) => self.examine(text, trusted, now).map(Some),
         }
     }
 
@@ -208,7 +208,7 @@ impl Gateway {
     fn examine(
         &self,
         text: &str,
-        believed: &Believed,
+        trusted: &TrustedIssuers,
         now: Timestamp,
     ) -> Result<Principal, Denial> {
         let mirror = self.mirror.as_ref();
@@ -220,11 +220,11 @@ impl Gateway {
         let digest = TokenDigest::of(text, self.generation);
         let (token, fresh) = match self.shared.cache.find(&digest) {
             Some(token) => {
-                self.issuers.recheck(&token, believed, now).map_err(|e| bad(e).of(&token, true))?;
+                self.issuers.recheck(&token, trusted, now).map_err(|e| bad(e).of(&token, true))?;
                 (token, None)
             }
             None => {
-                let token = self.issuers.verify(text, believed, now).map_err(bad)?;
+                let token = self.issuers.verify(text, trusted, now).map_err(bad)?;
                 (Arc::new(token), Some(digest))
             }
         };
@@ -241,7 +241,7 @@ impl Gateway {
     /// As [`Gateway::examine`], for the endpoints of our own.
     pub(super) fn examined(&self, text: &str, now: Timestamp) -> Result<Examined, Denial> {
         let Principal { token, effective_scope, .. } =
-            self.examine(text, &Believed::default(), now)?;
+            self.examine(text, &TrustedIssuers::default(), now)?;
         let scope = self.catalogue.scope(effective_scope);
         Ok(Examined { token, scope })
     }
@@ -249,7 +249,7 @@ impl Gateway {
     /// The principal of a request to an endpoint of our own.
     pub(super) fn bearer(&self, headers: &HeaderMap, now: Timestamp) -> Result<Examined, Denial> {
         let principal = self
-            .identify(headers, &Believed::default(), now)?
+            .identify(headers, &TrustedIssuers::default(), now)?
             .ok_or(Denial::new(Refusal::NoToken))?;
         Ok(Examined {
             scope: self.catalogue.scope(principal.effective_scope),
@@ -257,11 +257,11 @@ impl Gateway {
         })
     }
 
-    /// The effective scope of a token: never more than its user and its client may still have. The scope of an outside issuer's token
+    /// The effective scope of a token: never more than its user and its client may still have. The scope of a trusted issuer's token
     /// is already limited to what that issuer may grant; its users and clients are not in our files.
     pub(super) fn effective_scope(&self, token: &VerifiedToken) -> Result<ScopeBits, Refusal> {
         let granted = self.catalogue.bits(token.scope());
-        if token.is_outside() {
+        if token.is_external() {
             return Ok(granted);
         }
         let client = token.client_id().and_then(|client| self.principals.clients.get(client));

@@ -65,7 +65,7 @@ pub struct Shared {
     pub state: Option<State>,
     /// Verified tokens, by digest and snapshot.
     pub cache: TokenCache,
-    /// The keys of the outside issuers.
+    /// The keys of the trusted issuers.
     pub issuer_keys: KeyRegistry,
     /// The counters.
     pub metrics: Arc<Metrics>,
@@ -247,7 +247,7 @@ impl Gateway {
         let verifier =
             Verifier::new(&tokens.issuer, &tokens.audience, tokens.leeway, Arc::clone(ring));
         let verifier = Arc::new(verifier);
-        let issuers = Issuers::new(verifier, tokens.accept, &shared.issuer_keys);
+        let issuers = Issuers::new(verifier, tokens.trusted_issuers, &shared.issuer_keys);
         Self {
             generation,
             mirror: shared.state.as_ref().map(|state| Arc::clone(state.mirror())),
@@ -326,7 +326,7 @@ impl Gateway {
         }
     }
 
-    /// The client's address, as far as it is believed.
+    /// The client's address, as far as it is trusted.
     #[must_use]
     pub fn client_address(&self, connection: &Connection, headers: &HeaderMap) -> IpAddr {
         self.trusted_proxies.client_address(connection, headers)

@@ -1,7 +1,7 @@
 //! One fetch of a JWK Set, from a server that may be slow, huge, confused or gone: everything it can cost has a bound.
 //!
 //! Redirects are followed only to the same scheme, host and port; whoever controls another host must not choose whose tokens
-//! are believed. No proxy of the environment is used, and nothing is sent but the request.
+//! are trusted. No proxy of the environment is used, and nothing is sent but the request.
 
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, Client};

@@ -1,4 +1,4 @@
-//! The cached keys of one outside issuer: not fetched yet, fresh, or too old.
+//! The cached keys of one trusted issuer: not fetched yet, fresh, or too old.
 //!
 //! They are read on every request and written by one task in the background. Nothing here fetches anything: the verification of a
 //! token can only request a refresh. Nothing is kept on disk: a start begins without keys, and a second node fetches its own.
@@ -20,7 +20,7 @@ pub struct FetchPlan {
     pub issuer: Arc<str>,
     /// Where the JWK Set is.
     pub url: String,
-    /// The only certificate authorities to believe there, in PEM; those of the system when there are none.
+    /// The only certificate authorities to trust there, in PEM; those of the system when there are none.
     pub authorities: Option<Vec<u8>>,
     /// What the issuer may sign with.
     pub algorithms: Vec<Algorithm>,

@@ -1,8 +1,8 @@
-//! Outside issuers: whose tokens are believed beside our own, by which policy, and with which of their keys.
+//! Trusted issuers: whose tokens are trusted beside our own, by which policy, and with which of their keys.
 //!
 //! [`Issuers`] belongs to a snapshot of the configuration and judges tokens: pure, without I/O, like the rest of the decision.
 //! [`IssuerKeys`] outlives reloads, and is what [`refresh`] (with the feature `proxy`) fetches in the background. How a token is
-//! verified is said in `token`, what a key set may hold in `keys`, and which route believes whom in `route`.
+//! verified is said in `token`, what a key set may hold in `keys`, and which route trusts whom in `route`.
 
 #[cfg(feature = "proxy")]
 mod fetch;
@@ -21,34 +21,34 @@ pub use refresher::refresh;
 pub use registry::KeyRegistry;
 
 use crate::clock::Timestamp;
-use crate::route::rule::Believed;
-use crate::token::{OutsidePolicy, VerifiedToken, Verifier, VerifyError, claimed_issuer};
+use crate::route::rule::TrustedIssuers;
+use crate::token::{TrustedIssuerPolicy, VerifiedToken, Verifier, VerifyError, claimed_issuer};
 
-/// An outside issuer as the configuration names it.
+/// A trusted issuer as the configuration names it.
 #[derive(Debug, Clone)]
-pub struct Accepted {
-    /// What is believed of its tokens.
-    pub policy: OutsidePolicy,
+pub struct TrustedIssuer {
+    /// What is trusted of its tokens.
+    pub policy: TrustedIssuerPolicy,
     /// Where its keys come from.
     pub source: KeySource,
 }
 
-/// Everybody whose tokens this snapshot can verify: ourselves and the outside issuers.
+/// Everybody whose tokens this snapshot can verify: ourselves and the trusted issuers.
 #[derive(Debug)]
 pub struct Issuers {
     own: Arc<Verifier>,
-    outside: Vec<(OutsidePolicy, Arc<IssuerKeys>)>,
+    external: Vec<(TrustedIssuerPolicy, Arc<IssuerKeys>)>,
 }
 
 impl Issuers {
     /// Ourselves and these, whose key sets are taken over from `registry` where it has them already.
     #[must_use]
-    pub fn new(own: Arc<Verifier>, accepted: Vec<Accepted>, registry: &KeyRegistry) -> Self {
-        let outside = accepted
+    pub fn new(own: Arc<Verifier>, accepted: Vec<TrustedIssuer>, registry: &KeyRegistry) -> Self {
+        let external = accepted
             .into_iter()
-            .map(|Accepted { policy, source }| (policy, registry.find(source)))
+            .map(|TrustedIssuer { policy, source }| (policy, registry.find(source)))
             .collect();
-        Self { own, outside }
+        Self { own, external }
     }
 
     /// Verifies a token by the policy of whoever it says issued it, which the signature then has to prove.
@@ -58,19 +58,19 @@ impl Issuers {
     pub fn verify(
         &self,
         token: &str,
-        believed: &Believed,
+        trusted: &TrustedIssuers,
         now: Timestamp,
     ) -> Result<VerifiedToken, VerifyError> {
-        let claimed = match self.outside.is_empty() {
+        let claimed = match self.external.is_empty() {
             true => None,
             // What cannot be read is nobody's, and says why it cannot.
             false => claimed_issuer(token)?,
         };
         let Some((policy, keys)) = claimed.and_then(|issuer| self.find(&issuer)) else {
             let token = self.own.verify(token, now).map_err(|error| self.exactly(error, token))?;
-            return if believed.own() { Ok(token) } else { Err(VerifyError::WrongIssuer) };
+            return if trusted.own() { Ok(token) } else { Err(VerifyError::WrongIssuer) };
         };
-        if !believed.outside(&policy.issuer) {
+        if !trusted.includes(&policy.issuer) {
             return Err(VerifyError::WrongIssuer);
         }
         let set = keys.current(now).ok_or(VerifyError::KeysUnavailable)?;
@@ -88,15 +88,15 @@ impl Issuers {
     pub fn recheck(
         &self,
         token: &VerifiedToken,
-        believed: &Believed,
+        trusted: &TrustedIssuers,
         now: Timestamp,
     ) -> Result<(), VerifyError> {
-        if !token.is_outside() {
+        if !token.is_external() {
             self.own.recheck(token, now)?;
-            return if believed.own() { Ok(()) } else { Err(VerifyError::WrongIssuer) };
+            return if trusted.own() { Ok(()) } else { Err(VerifyError::WrongIssuer) };
         }
         let (policy, keys) = self.find(token.issuer()).ok_or(VerifyError::WrongIssuer)?;
-        if !believed.outside(&policy.issuer) {
+        if !trusted.includes(&policy.issuer) {
             return Err(VerifyError::WrongIssuer);
         }
         let set = keys.current(now).ok_or(VerifyError::KeysUnavailable)?;
@@ -122,21 +122,21 @@ impl Issuers {
         &self.own
     }
 
-    /// Whether a text says that one of the outside issuers made it. Nothing of it is proven.
+    /// Whether a text says that one of the trusted issuers made it. Nothing of it is proven.
     #[must_use]
-    pub fn is_from_outside(&self, text: &str) -> bool {
-        !self.outside.is_empty()
+    pub fn is_from_trusted_issuer(&self, text: &str) -> bool {
+        !self.external.is_empty()
             && claimed_issuer(text)
                 .is_ok_and(|claimed| claimed.is_some_and(|issuer| self.find(&issuer).is_some()))
     }
 
-    /// The key sets of the outside issuers, in the order of the configuration.
+    /// The key sets of the trusted issuers, in the order of the configuration.
     pub fn keys(&self) -> impl Iterator<Item = &Arc<IssuerKeys>> {
-        self.outside.iter().map(|(_, keys)| keys)
+        self.external.iter().map(|(_, keys)| keys)
     }
 
-    fn find(&self, issuer: &str) -> Option<(&OutsidePolicy, &Arc<IssuerKeys>)> {
-        let found = self.outside.iter().find(|(policy, _)| *policy.issuer == *issuer);
+    fn find(&self, issuer: &str) -> Option<(&TrustedIssuerPolicy, &Arc<IssuerKeys>)> {
+        let found = self.external.iter().find(|(policy, _)| *policy.issuer == *issuer);
         found.map(|(policy, keys)| (policy, keys))
     }
 }

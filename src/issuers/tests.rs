@@ -37,14 +37,14 @@ fn sign(ring: &KeyRing, issuer: Value) -> String {
     format!("{message}.{signature}")
 }
 
-fn policy(issuer: &str, prefix: &str) -> OutsidePolicy {
-    OutsidePolicy {
+fn policy(issuer: &str, prefix: &str) -> TrustedIssuerPolicy {
+    TrustedIssuerPolicy {
         issuer: Arc::from(issuer),
         audience: "app".to_owned(),
         leeway: LEEWAY,
         types: vec![TokenType::AccessToken],
         subject_prefix: SubjectPrefix::parse(prefix).unwrap(),
-        may_confer: Scope::default(),
+        scope_ceiling: Scope::default(),
         subject_claim: SUBJECT_CLAIM.to_owned(),
         scope_claims: Vec::new(),
     }
@@ -74,16 +74,16 @@ fn a_key_speaks_for_its_own_issuer_only_and_where_that_one_is_believed() {
     let (own, first, second) = (ring(), ring(), ring());
     let verifier = Arc::new(Verifier::new(OWN, "app", LEEWAY, Arc::clone(&own)));
     let accepted = vec![
-        Accepted { policy: policy(FIRST, "first:"), source: file(&first) },
-        Accepted { policy: policy(SECOND, "second:"), source: file(&second) },
+        TrustedIssuer { policy: policy(FIRST, "first:"), source: file(&first) },
+        TrustedIssuer { policy: policy(SECOND, "second:"), source: file(&second) },
     ];
     let issuers = Issuers::new(verifier, accepted, &KeyRegistry::default());
     let names =
         [(OWN, &own, "alice"), (FIRST, &first, "first:alice"), (SECOND, &second, "second:alice")];
-    let everybody = Believed::new(true, [Arc::from(FIRST), Arc::from(SECOND)]);
+    let everybody = TrustedIssuers::new(true, [Arc::from(FIRST), Arc::from(SECOND)]);
     let only = |issuer: &str| match issuer {
-        OWN => Believed::default(),
-        other => Believed::new(false, [Arc::from(other)]),
+        OWN => TrustedIssuers::default(),
+        other => TrustedIssuers::new(false, [Arc::from(other)]),
     };
     for (claimed, key, subject) in names {
         let token = sign(key, json!(claimed));
@@ -92,7 +92,7 @@ fn a_key_speaks_for_its_own_issuer_only_and_where_that_one_is_believed() {
         for (other, other_key, _) in names {
             let expected = if other == claimed { Ok(()) } else { Err(VerifyError::WrongIssuer) };
             let verify = issuers.verify(&token, &only(other), NOW).map(|_| ());
-            assert_eq!(verify, expected, "{claimed} where only {other} is believed");
+            assert_eq!(verify, expected, "{claimed} where only {other} is trusted");
             assert_eq!(
                 issuers.recheck(&verified, &only(other), NOW),
                 expected,
@@ -114,18 +114,20 @@ fn a_key_speaks_for_its_own_issuer_only_and_where_that_one_is_believed() {
 
 #[test]
 fn without_its_keys_nothing_is_said_about_an_issuers_token() {
-    let (own, outside) = (ring(), ring());
+    let (own, external) = (ring(), ring());
     let verifier = Arc::new(Verifier::new(OWN, "app", LEEWAY, own));
     let registry = KeyRegistry::default();
-    let accepted =
-        vec![Accepted { policy: policy(FIRST, "first:"), source: KeySource::Url(plan(FIRST)) }];
+    let accepted = vec![TrustedIssuer {
+        policy: policy(FIRST, "first:"),
+        source: KeySource::Url(plan(FIRST)),
+    }];
     let issuers = Issuers::new(verifier, accepted, &registry);
-    let believed = Believed::new(false, [Arc::from(FIRST)]);
+    let trusted = TrustedIssuers::new(false, [Arc::from(FIRST)]);
     let forged = sign(&ring(), json!(FIRST));
-    for token in [&sign(&outside, json!(FIRST)), &forged] {
-        let refused = issuers.verify(token, &believed, NOW);
+    for token in [&sign(&external, json!(FIRST)), &forged] {
+        let refused = issuers.verify(token, &trusted, NOW);
         assert_eq!(refused, Err(VerifyError::KeysUnavailable));
-        let refused = issuers.verify(token, &Believed::default(), NOW);
+        let refused = issuers.verify(token, &TrustedIssuers::default(), NOW);
         assert_eq!(refused, Err(VerifyError::WrongIssuer));
     }
 }

@@ -1,4 +1,4 @@
-//! Reads a JWK Set that somebody else publishes (RFC 7517): the keys that an outside issuer signs with.
+//! Reads a JWK Set that somebody else publishes (RFC 7517): the keys that a trusted issuer signs with.
 //!
 //! The document is hostile until proven otherwise: bounded in size and count, and of each key only public members are looked
 //! at. A key of a kind, use or algorithm that is not ours to verify with is left out, since issuers publish those beside the
@@ -35,7 +35,7 @@ const SPKI_P384: &[u8] = &[
     0x81, 0x04, 0, 0x22, 0x03, 0x62, 0, 0x04,
 ];
 
-/// The keys of an outside issuer, each pinned to one algorithm. Two sets are equal when they verify the same.
+/// The keys of a trusted issuer, each pinned to one algorithm. Two sets are equal when they verify the same.
 #[derive(Debug)]
 pub struct KeySet {
     keys: Vec<Key>,

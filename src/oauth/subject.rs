@@ -2,7 +2,7 @@
 //!
 //! A [`Subject`] is header-safe by construction: visible ASCII without a comma, so that no upstream can read one value as
 //! two, and nothing ever needs trimming or escaping. People are `alice`; machine clients are `client:ID` (RFC 9068
-//! section 5: the two must not collide), so a user's name holds no colon. The subjects of an outside issuer begin with its
+//! section 5: the two must not collide), so a user's name holds no colon. The subjects of a trusted issuer begin with its
 //! prefix, `idp:alice`.
 
 use std::fmt;
@@ -38,7 +38,7 @@ impl Subject {
     /// Reads a user's name, from the user file or a login form.
     ///
     /// # Errors
-    /// As [`Subject::parse`], and [`SubjectError::Colon`] for the character that marks machine clients and outside issuers.
+    /// As [`Subject::parse`], and [`SubjectError::Colon`] for the character that marks machine clients and trusted issuers.
     pub fn user(name: &str) -> Result<Self, SubjectError> {
         if name.contains(':') {
             return Err(SubjectError::Colon);
@@ -60,7 +60,7 @@ impl Subject {
         self.0.strip_prefix(CLIENT_PREFIX)
     }
 
-    /// Whether this is no machine client of ours. Outside issuers have machines too, which only their tokens tell apart.
+    /// Whether this is no machine client of ours. Trusted issuers have machines too, which only their tokens tell apart.
     #[must_use]
     pub fn is_user(&self) -> bool {
         !self.0.starts_with(CLIENT_PREFIX)
@@ -95,7 +95,7 @@ pub enum SubjectError {
     #[error("a name is visible ASCII without spaces and commas, since it becomes a header value")]
     Character,
     /// A colon in a user's name.
-    #[error("a user's name has no `:`, which marks machine clients and outside issuers")]
+    #[error("a user's name has no `:`, which marks machine clients and trusted issuers")]
     Colon,
 }
 

@@ -156,12 +156,12 @@ impl Metrics {
         }
     }
 
-    /// Counts a fetch of the keys of this configured outside issuer.
+    /// Counts a fetch of the keys of this configured trusted issuer.
     pub fn issuer_fetched(&self, issuer: &str, ok: bool) {
         self.series.issuer_key_fetches.with_label_values(&[issuer, outcome_name(ok)]).inc();
     }
 
-    /// Notes how old the keys of the outside issuers are, and forgets those that are not named.
+    /// Notes how old the keys of the trusted issuers are, and forgets those that are not named.
     pub fn set_issuer_key_ages<'a>(&self, ages: impl IntoIterator<Item = (&'a str, Duration)>) {
         self.series.issuer_keys_age.reset();
         for (issuer, age) in ages {

@@ -180,7 +180,7 @@ impl Series {
             issuer_keys_age: gauges(
                 own,
                 "issuer_keys_age_seconds",
-                "How long ago the keys of an outside issuer were fetched; absent while there are none.",
+                "How long ago the keys of a trusted issuer were fetched; absent while there are none.",
                 "issuer",
             )?,
             upstream_servers_ejected: gauges(
@@ -192,7 +192,7 @@ impl Series {
             issuer_key_fetches: counters(
                 own,
                 "issuer_key_fetches_total",
-                "Fetches of the keys of an outside issuer by outcome.",
+                "Fetches of the keys of a trusted issuer by outcome.",
                 &["issuer", "outcome"],
             )?,
             refreshes: counters(

@@ -65,13 +65,13 @@ pub struct Server {
     shared: Arc<Shared>,
     edges: Arc<Edges>,
     plan: Plan,
-    /// Fetches the keys of outside issuers.
+    /// Fetches the keys of trusted issuers.
     tending: JoinSet<()>,
 }
 
 impl Server {
     /// Binds every listener, and the operator's if there is one. From here on connections wait; none is answered before
-    /// [`Server::run`]. Sockets that were inherited are taken first. The keys of outside issuers are fetched from here on, too.
+    /// [`Server::run`]. Sockets that were inherited are taken first. The keys of trusted issuers are fetched from here on, too.
     /// Must be called within the runtime that serves.
     ///
     /// # Errors

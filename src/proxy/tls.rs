@@ -1,4 +1,4 @@
-//! How TLS ends here: which certificate a client is shown, and what is believed of the one that it shows.
+//! How TLS ends here: which certificate a client is shown, and what is trusted of the one that it shows.
 //!
 //! TLS 1.2 and 1.3 with what rustls holds to be safe, HTTP/2 before HTTP/1.1. A certificate is chosen by the name that the
 //! client asks for (RFC 6066 section 3): the exact name, else the wildcard above it (one label, RFC 6125 section 6.4.3), else

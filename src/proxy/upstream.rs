@@ -139,7 +139,7 @@ fn is_websocket(headers: &HeaderMap) -> bool {
         && protocols.next().is_none()
 }
 
-/// An answer that cannot be believed.
+/// An answer that cannot be trusted.
 fn broken(what: &'static str) -> Box<Error> {
     Error::explain(ErrorType::InvalidHTTPHeader, what).into_up()
 }

@@ -16,7 +16,7 @@ use crate::route::tls::UpstreamTls;
 use crate::route::upstream::Upstream;
 
 /// The file of authorities that Pingora reads at start: none. It would panic there if the system's could not be read, and
-/// believe them where nobody asked for it.
+/// trust them where nobody asked for it.
 pub(super) const NO_AUTHORITIES: &str = "/dev/null";
 
 /// What Pingora wants of an upstream's TLS.
@@ -43,7 +43,7 @@ impl Prepared {
     }
 }
 
-/// Keeps the connections to an upstream apart from all others, even at one address, and lets a peer that speaks TLS believe,
+/// Keeps the connections to an upstream apart from all others, even at one address, and lets a peer that speaks TLS trust,
 /// and show, what the configuration says. `None` when that cannot be done.
 pub(super) fn protect(peer: &mut HttpPeer, upstream: &Upstream) -> Option<()> {
     let mut hasher = DefaultHasher::new();

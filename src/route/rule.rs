@@ -27,50 +27,50 @@ pub enum Requirement {
     Any(ScopeBits),
 }
 
-/// Whose tokens a route believes. A route that says nothing believes our own only.
+/// Whose tokens a route trusts. A route that says nothing trusts our own only.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Believed {
+pub struct TrustedIssuers {
     own: bool,
-    outside: Arc<[Arc<str>]>,
+    external: Arc<[Arc<str>]>,
 }
 
-impl Default for Believed {
+impl Default for TrustedIssuers {
     fn default() -> Self {
-        Self { own: true, outside: Arc::from([]) }
+        Self { own: true, external: Arc::from([]) }
     }
 }
 
-impl Believed {
-    /// Our own tokens or not, and those of these outside issuers.
+impl TrustedIssuers {
+    /// Our own tokens or not, and those of these trusted issuers.
     #[must_use]
-    pub fn new(own: bool, outside: impl IntoIterator<Item = Arc<str>>) -> Self {
-        Self { own, outside: outside.into_iter().collect() }
+    pub fn new(own: bool, external: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Self { own, external: external.into_iter().collect() }
     }
 
-    /// Whether it believes our own tokens.
+    /// Whether it trusts our own tokens.
     #[must_use]
     pub const fn own(&self) -> bool {
         self.own
     }
 
-    /// Whether it believes this outside issuer.
+    /// Whether it trusts this trusted issuer.
     #[must_use]
-    pub fn outside(&self, issuer: &str) -> bool {
-        self.outside.iter().any(|own| **own == *issuer)
+    pub fn includes(&self, issuer: &str) -> bool {
+        self.external.iter().any(|own| **own == *issuer)
     }
 
-    /// Whether it believes nobody whom the other does not.
+    /// Whether it trusts nobody whom the other does not.
     #[must_use]
     pub fn implies(&self, other: &Self) -> bool {
-        (!self.own || other.own) && self.outside.iter().all(|issuer| other.outside(issuer))
+        (!self.own || other.own) && self.external.iter().all(|issuer| other.includes(issuer))
     }
 }
 
-impl fmt::Display for Believed {
+impl fmt::Display for TrustedIssuers {
     /// As the configuration names them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let own = self.own.then_some("self");
-        let names = own.into_iter().chain(self.outside.iter().map(|issuer| &**issuer));
+        let names = own.into_iter().chain(self.external.iter().map(|issuer| &**issuer));
         for (position, name) in names.enumerate() {
             if position > 0 {
                 f.write_str(", ")?;
@@ -118,21 +118,21 @@ mod tests {
 
     #[test]
     fn whoever_believes_more_issuers_lets_more_through() {
-        let believed = |own, outside: &[&str]| {
-            Believed::new(own, outside.iter().map(|issuer| Arc::from(*issuer)))
+        let trusted = |own, external: &[&str]| {
+            TrustedIssuers::new(own, external.iter().map(|issuer| Arc::from(*issuer)))
         };
-        let ours = Believed::default();
-        assert_eq!(ours, believed(true, &[]));
-        assert!(ours.own() && !ours.outside("a"));
-        assert_eq!(believed(true, &["a", "b"]).to_string(), "self, a, b");
+        let ours = TrustedIssuers::default();
+        assert_eq!(ours, trusted(true, &[]));
+        assert!(ours.own() && !ours.includes("a"));
+        assert_eq!(trusted(true, &["a", "b"]).to_string(), "self, a, b");
         for (own, other, expected) in [
             (&ours, &ours, true),
-            (&ours, &believed(true, &["a"]), true),
-            (&believed(true, &["a"]), &ours, false),
-            (&believed(false, &["a"]), &ours, false),
-            (&ours, &believed(false, &["a"]), false),
-            (&believed(false, &["a"]), &believed(true, &["b", "a"]), true),
-            (&believed(false, &["a", "b"]), &believed(true, &["a"]), false),
+            (&ours, &trusted(true, &["a"]), true),
+            (&trusted(true, &["a"]), &ours, false),
+            (&trusted(false, &["a"]), &ours, false),
+            (&ours, &trusted(false, &["a"]), false),
+            (&trusted(false, &["a"]), &trusted(true, &["b", "a"]), true),
+            (&trusted(false, &["a", "b"]), &trusted(true, &["a"]), false),
         ] {
             assert_eq!(own.implies(other), expected, "{own:?} {other:?}");
         }

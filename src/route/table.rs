@@ -15,7 +15,7 @@ use crate::route::fold::{folded, without_suffix};
 use crate::route::host::HostPattern;
 use crate::route::method::MethodSet;
 use crate::route::pattern::PathPattern;
-use crate::route::rule::{AccessRule, Believed};
+use crate::route::rule::{AccessRule, TrustedIssuers};
 use crate::route::tree::{Tree, relative};
 use crate::route::upstream::{PathCase, PathSuffix, Upstream};
 
@@ -32,8 +32,8 @@ pub struct Route {
     pub methods: MethodSet,
     /// What it demands.
     pub rule: AccessRule,
-    /// Whose tokens it believes.
-    pub believed: Believed,
+    /// Whose tokens it trusts.
+    pub trusted: TrustedIssuers,
     /// Whose certificates it lets through, whatever else it demands; with none, also who has no certificate.
     pub certificate: Option<CertificateRule>,
     /// Where it leads.
@@ -50,10 +50,10 @@ impl Route {
     /// Whether whoever this route lets through would also pass `other`.
     #[must_use]
     pub fn demands_no_less_than(&self, other: &Self) -> bool {
-        // Nobody is believed where no token is looked at.
+        // Nobody is trusted where no token is looked at.
         let is_public = [self, other].iter().any(|route| route.rule == AccessRule::Public);
         self.rule.implies(other.rule)
-            && (is_public || self.believed.implies(&other.believed))
+            && (is_public || self.trusted.implies(&other.trusted))
             && CertificateRule::implies(self.certificate.as_ref(), other.certificate.as_ref())
     }
 }

@@ -1,4 +1,4 @@
-//! TLS to an upstream, as data: the name its certificate must bear, whose signature is believed, and who we say we are.
+//! TLS to an upstream, as data: the name its certificate must bear, whose signature is trusted, and who we say we are.
 //!
 //! There is no way to leave the verification out. How bytes travel is `proxy`'s business, which may keep here what it made of
 //! these values, so that it is made once for each snapshot.
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 pub struct UpstreamTls {
     /// The name or the address that the server's certificate must be for, and what is sent as SNI; never empty.
     pub server_name: Arc<str>,
-    /// The only certificate authorities that are believed, each in DER; at least one.
+    /// The only certificate authorities that are trusted, each in DER; at least one.
     pub authorities: Vec<Vec<u8>>,
     /// What we show when we are asked who we are.
     pub client: Option<ClientIdentity>,

@@ -37,30 +37,30 @@ const OTHER_DATABASE: Duration = Duration::from_secs(30);
 /// How far clocks of nodes may differ at most: what does not say its number is compared by the clock of the node that issued
 /// it. Only versions before this one issue such tokens.
 const OTHER_NODE: Duration = Duration::from_secs(120);
-/// How far beyond a revocation it reaches for the tokens of outside issuers, whose clocks are theirs. Whoever logs in there
+/// How far beyond a revocation it reaches for the tokens of trusted issuers, whose clocks are theirs. Whoever logs in there
 /// again must get through.
-const OUTSIDE: Duration = Duration::from_secs(2);
+const EXTERNAL: Duration = Duration::from_secs(2);
 
 /// Whose tokens these are, and when the login began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin<'a> {
     pub(super) subject: &'a Subject,
-    /// `None` for a client of an outside issuer.
+    /// `None` for a client of a trusted issuer.
     pub(super) client: Option<&'a ClientId>,
     pub(super) began: Began,
-    outside: bool,
+    external: bool,
 }
 
 impl<'a> Origin<'a> {
     /// Of tokens of our own.
     pub(super) const fn own(subject: &'a Subject, client: &'a ClientId, began: Began) -> Self {
-        Self { subject, client: Some(client), began, outside: false }
+        Self { subject, client: Some(client), began, external: false }
     }
 
     pub(super) fn of(token: &'a VerifiedToken) -> Self {
-        let outside = token.is_outside();
-        let client = token.client_id().filter(|_| !outside);
-        Self { subject: token.subject(), client, began: token.began(), outside }
+        let external = token.is_external();
+        let client = token.client_id().filter(|_| !external);
+        Self { subject: token.subject(), client, began: token.began(), external }
     }
 }
 
@@ -79,7 +79,7 @@ impl Point {
         let Began { number, at } = origin.began;
         match number {
             Some(number) => number < self.number || at.plus(OTHER_DATABASE) < self.at,
-            None => at <= self.at.plus(if origin.outside { OUTSIDE } else { OTHER_NODE }),
+            None => at <= self.at.plus(if origin.external { EXTERNAL } else { OTHER_NODE }),
         }
     }
 
@@ -184,12 +184,12 @@ mod tests {
     fn what_has_no_number_is_compared_by_time_and_rather_ended_than_not() {
         let (alice, web) = (Subject::parse("alice").unwrap(), ClientId::parse("web").unwrap());
         let origin = |at| Origin::own(&alice, &web, Began { number: None, at });
-        let outside = |at| Origin { outside: true, client: None, ..origin(at) };
+        let external = |at| Origin { external: true, client: None, ..origin(at) };
         let point = Point { number: 7, at: AT };
         assert!(point.is_after(&origin(AT.plus(seconds(120)))));
         assert!(!point.is_after(&origin(AT.plus(seconds(121)))));
-        assert!(point.is_after(&outside(AT.plus(seconds(2)))));
-        assert!(!point.is_after(&outside(AT.plus(seconds(3)))));
+        assert!(point.is_after(&external(AT.plus(seconds(2)))));
+        assert!(!point.is_after(&external(AT.plus(seconds(3)))));
     }
 
     #[test]

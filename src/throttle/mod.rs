@@ -67,7 +67,7 @@ impl Wait {
 #[derive(Debug)]
 pub struct Throttle(Mutex<Counts>);
 
-/// Whoever is at the door: a believed address at a moment.
+/// Whoever is at the door: a trusted address at a moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Visitor<'a> {
     throttle: &'a Throttle,
@@ -182,7 +182,7 @@ impl<'a> Visitor<'a> {
         self.now
     }
 
-    /// The believed address.
+    /// The trusted address.
     #[must_use]
     pub const fn address(&self) -> IpAddr {
         self.address

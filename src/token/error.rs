@@ -20,13 +20,13 @@ pub enum VerifyError {
     /// It names a key whose `until` is past.
     #[error("the token names a key that is retired")]
     RetiredKey,
-    /// It is of an outside issuer whose keys never came, or came too long ago.
+    /// It is of a trusted issuer whose keys never came, or came too long ago.
     #[error("the keys of the token's issuer are not known")]
     KeysUnavailable,
     /// The signature is not the key's.
     #[error("the signature does not verify")]
     BadSignature,
-    /// `iss` is not exactly ours, or one that the route does not believe.
+    /// `iss` is not exactly ours, or one that the route does not trust.
     #[error("the token is of another issuer")]
     WrongIssuer,
     /// `aud` does not contain ours.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::VerifyError;
 use super::claims::Claims;
+use super::external::External;
 use super::issuer::Began;
 use super::jws::{Compact, Signed};
-use super::outside::Outside;
 use crate::clock::Timestamp;
 use crate::keys::{Key, KeyRing};
 use crate::oauth::client::ClientId;
@@ -74,7 +74,7 @@ impl Verifier {
             issued_at: claims.issued_at,
             expires_at: claims.expires_at,
             starts_at: claims.not_before.map_or(claims.issued_at, |at| at.max(claims.issued_at)),
-            outside: None,
+            external: None,
         };
         check_times(&token, self.leeway, now)?;
         Ok(token)
@@ -150,8 +150,8 @@ pub struct VerifiedToken {
     pub(super) expires_at: Timestamp,
     /// The later of `nbf` and `iat`.
     pub(super) starts_at: Timestamp,
-    /// Set when an outside issuer issued it.
-    pub(super) outside: Option<Outside>,
+    /// Set when a trusted issuer issued it.
+    pub(super) external: Option<External>,
 }
 
 impl VerifiedToken {
@@ -161,16 +161,16 @@ impl VerifiedToken {
         &self.subject
     }
 
-    /// Whether an outside issuer issued it: then its subject, client and id mean nothing to our own users, clients and lists.
+    /// Whether a trusted issuer issued it: then its subject, client and id mean nothing to our own users, clients and lists.
     #[must_use]
-    pub const fn is_outside(&self) -> bool {
-        self.outside.is_some()
+    pub const fn is_external(&self) -> bool {
+        self.external.is_some()
     }
 
     /// Whether it speaks for a person, and not for a client itself.
     #[must_use]
     pub fn is_of_user(&self) -> bool {
-        self.subject.is_user() && self.outside.as_ref().is_none_or(|outside| !outside.machine)
+        self.subject.is_user() && self.external.as_ref().is_none_or(|external| !external.machine)
     }
 
     /// The client it was issued to, by the name that its issuer has for it; our own tokens always name one (RFC 9068 section
@@ -180,11 +180,11 @@ impl VerifiedToken {
         self.client_id.as_ref()
     }
 
-    /// The client for whoever does not look at the issuer: with the prefix of an outside one, like its subjects.
+    /// The client for whoever does not look at the issuer: with the prefix of an external one, like its subjects.
     #[must_use]
     pub fn client_name(&self) -> Option<String> {
         let client = self.client_id.as_ref()?;
-        let prefix = self.outside.as_ref().map_or("", |outside| outside.prefix.as_str());
+        let prefix = self.external.as_ref().map_or("", |external| external.prefix.as_str());
         Some(format!("{prefix}{client}"))
     }
 

@@ -1,4 +1,4 @@
-//! Outside issuers over sockets: whose tokens pass where, and what their key server can and cannot do to us.
+//! Trusted issuers over sockets: whose tokens pass where, and what their key server can and cannot do to us.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ const INVALID: &str = "Bearer realm=\"portcullis\", error=\"invalid_token\"";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// An edge that believes the issuer on some of its routes, with its log.
-struct Believing {
+struct Trusting {
     edge: Edge,
     log: Captured,
     asked: AtomicUsize,
@@ -44,20 +44,20 @@ identity: { headers: { X-User: subject, X-Scopes: scope, X-Client: client_id } }
     edge().routes(&routes.replace("IDP", IDP)).accept(accept).with(more)
 }
 
-async fn start(accept: &str) -> Believing {
+async fn start(accept: &str) -> Trusting {
     let log = Captured::default();
     let edge = builder(accept).log_to(&log).start().await;
-    Believing { edge, log, asked: AtomicUsize::new(0) }
+    Trusting { edge, log, asked: AtomicUsize::new(0) }
 }
 
 /// The same, once the issuer's keys have come.
-async fn ready(idp: &Idp, jwks: &str, more: &str) -> Believing {
+async fn ready(idp: &Idp, jwks: &str, more: &str) -> Trusting {
     let believing = start(&idp.accepted(jwks, more)).await;
     believing.is_ready(200).await;
     believing
 }
 
-impl Believing {
+impl Trusting {
     /// Asks until the operator's listener says so.
     async fn is_ready(&self, status: u16) -> String {
         within(async {
@@ -452,7 +452,7 @@ async fn d14_its_tokens_are_revoked_by_it_or_here_by_their_subject() {
     let idp = Idp::start(Algorithm::Es256).await;
     let log = Captured::default();
     let edge = builder(&idp.accepted("", "")).stateful().log_to(&log).start().await;
-    let on = Believing { edge, log, asked: AtomicUsize::new(0) };
+    let on = Trusting { edge, log, asked: AtomicUsize::new(0) };
     on.is_ready(200).await;
     let sign = |name: &str| {
         idp.key().sign(&on.claims(json!({ "sub": name, "azp": "web", "scope": "notes:read" })))

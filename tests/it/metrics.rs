@@ -240,7 +240,7 @@ async fn every_reason_is_the_same_in_the_log_and_the_metrics() {
         ]
         .map(|r| (r, ())),
     );
-    // Those of `/token` and its siblings are seen in `reasons`. The others need an outside issuer (see `issuers`), a store that is
+    // Those of `/token` and its siblings are seen in `reasons`. The others need a trusted issuer (see `issuers`), a store that is
     // gone for minutes, certificates (see `client_certificates`), tunnels (see `silences`), clients that leave (see `client_gone`),
     // too many requests at once (see `in_flight`), and a bug of ours.
     let elsewhere = [

@@ -43,7 +43,7 @@ fn only_the_decision_makes_a_permit_and_the_edits_of_one() {
 fn only_a_checked_signature_makes_a_verified_token() {
     assert_eq!(found("Signed(())"), ["token/jws.rs"]);
     assert_eq!(found("pub(super) struct Signed(());"), ["token/jws.rs"]);
-    assert_eq!(found("VerifiedToken {"), ["token/outside.rs", "token/verifier.rs"]);
+    assert_eq!(found("VerifiedToken {"), ["token/external.rs", "token/verifier.rs"]);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! Each section has its own file. None of them stops at a mistake: what cannot be built is noted and left out, and the
 //! configuration as a whole is given up at the end if anything was noted.
 
-mod accept;
 mod chain_gaps;
 mod clients;
 mod database_url;
@@ -26,6 +25,7 @@ mod state;
 mod tests;
 mod tls;
 mod tokens;
+mod trusted_issuers;
 mod upstream_limits;
 mod upstream_tls;
 mod upstreams;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Compiler;
-use super::accept::IssuerNames;
 use super::scopes::Scopes;
 use super::tls::certificate_rule;
+use super::trusted_issuers::IssuerNames;
 use super::upstreams::Upstreams;
 use super::values::{Names, items, size};
 use crate::config::raw::{List, RawRoute, RawScopes};
@@ -19,7 +19,7 @@ use crate::route::host::HostPattern;
 use crate::route::method::MethodSet;
 use crate::route::overlap::{Finding, FindingKind, findings};
 use crate::route::pattern::PathPattern;
-use crate::route::rule::{AccessRule, Believed, Requirement};
+use crate::route::rule::{AccessRule, Requirement, TrustedIssuers};
 use crate::route::table::{Route, RouteTable};
 use crate::route::upstream::{Timeouts, Upstream};
 
@@ -43,9 +43,9 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn believing(mut self, believed: Option<Believed>) -> Self {
-        self.complete &= believed.is_some();
-        self.route.believed = believed.unwrap_or_default();
+    fn believing(mut self, trusted: Option<TrustedIssuers>) -> Self {
+        self.complete &= trusted.is_some();
+        self.route.trusted = trusted.unwrap_or_default();
         self
     }
 
@@ -84,63 +84,63 @@ pub(super) fn compile(
     let mut routes = Vec::new();
     for (place, raw) in items(raw, &root) {
         used.extend(raw.upstream.clone());
-        let believed = believed(compiler, &place.key("issuers"), raw, issuers, &mut named);
+        let trusted = trusted(compiler, &place.key("issuers"), raw, issuers, &mut named);
         let certificate_place = place.key("client_certificate");
         let certificate = raw.client_certificate.as_ref();
         let certificate = certificate_rule(compiler, &certificate_place, certificate, certificates);
         // One that was refused is not "none needed".
         let sound = certificate.is_some() || !compiler.document.has(&certificate_place);
         let route = route(compiler, &place, raw, upstreams, &mut ids, scopes);
-        let believing = |candidate: Candidate| candidate.believing(believed);
+        let believing = |candidate: Candidate| candidate.believing(trusted);
         routes.extend(route.map(believing).map(|own| own.admitting(certificate, sound)));
     }
     for name in upstreams.keys().filter(|name| !used.contains(*name)) {
         let place = YamlPath::default().key("upstreams").key(name);
         compiler.document.warn(&place, "no route leads here", None);
     }
-    for issuer in issuers.outside.iter().filter(|issuer| !named.contains(*issuer)) {
-        let place = YamlPath::default().key("tokens").key("accept");
-        let message = format!("no route believes {}", quoted(issuer));
+    for issuer in issuers.external.iter().filter(|issuer| !named.contains(*issuer)) {
+        let place = YamlPath::default().key("tokens").key("trusted_issuers");
+        let message = format!("no route trusts {}", quoted(issuer));
         compiler.document.warn(&place, message, Some("name it under `issuers` of a route"));
     }
     compare(compiler, &routes);
     Routes(routes)
 }
 
-/// Whose tokens the route believes. Whatever is unclear yields nothing, never our own issuer.
-fn believed(
+/// Whose tokens the route trusts. Whatever is unclear yields nothing, never our own issuer.
+fn trusted(
     compiler: &mut Compiler<'_>,
     place: &YamlPath,
     raw: &RawRoute,
     issuers: &IssuerNames,
     named: &mut BTreeSet<String>,
-) -> Option<Believed> {
+) -> Option<TrustedIssuers> {
     let Some(list) = &raw.issuers else {
-        return (!compiler.document.has(place)).then(Believed::default);
+        return (!compiler.document.has(place)).then(TrustedIssuers::default);
     };
     if raw.auth.as_deref() == Some("public") {
         let message = "no token is looked at on a route with `auth: public`";
         compiler.document.error(place, message);
     }
     if list.is_empty() {
-        let hint = Some("leave the key out to believe our own tokens".to_owned());
-        compiler.document.error_with(place, "a route that believes nobody is closed", hint);
+        let hint = Some("leave the key out to trust our own tokens".to_owned());
+        compiler.document.error_with(place, "a route that trusts nobody is closed", hint);
     }
-    let (mut own, mut outside) = (false, BTreeSet::new());
+    let (mut own, mut external) = (false, BTreeSet::new());
     for (place, name) in items(Some(list), place) {
         if name == "self" || *name == issuers.own {
             own = true;
-        } else if issuers.outside.iter().any(|known| known == name) {
-            outside.insert(Arc::from(name.as_str()));
+        } else if issuers.external.iter().any(|known| known == name) {
+            external.insert(Arc::from(name.as_str()));
             named.insert(name.clone());
         } else {
-            let known = issuers.outside.iter().chain(["self"]);
+            let known = issuers.external.iter().chain(["self"]);
             let hint = suggestion(name, known);
-            let message = format!("{} is no issuer of `tokens.accept`", quoted(name));
+            let message = format!("{} is no issuer of `tokens.trusted_issuers`", quoted(name));
             compiler.document.error_with(&place, message, hint);
         }
     }
-    (own || !outside.is_empty()).then(|| Believed::new(own, outside))
+    (own || !external.is_empty()).then(|| TrustedIssuers::new(own, external))
 }
 
 fn route(
@@ -167,7 +167,7 @@ fn route(
         Arc::new(Upstream::new("", Vec::new(), timeouts, PathAllowances::default()))
     });
     let (id, host, path, methods) = (id?, host?, path?, methods?);
-    let (believed, certificate) = (Believed::default(), None);
+    let (trusted, certificate) = (TrustedIssuers::default(), None);
     // One that is not looked at cannot end anything either.
     if raw.end_at_token_expiry.is_some() && rule == AccessRule::Public {
         let message = "no token is looked at on a route with `auth: public`";
@@ -180,7 +180,7 @@ fn route(
         path,
         methods,
         rule,
-        believed,
+        trusted,
         certificate,
         upstream,
         body_limit,

@@ -167,7 +167,7 @@ fn authorities(
     }
 }
 
-/// The authorities in a file, and when the first of them expires. One that may not sign others would be believed to all the
+/// The authorities in a file, and when the first of them expires. One that may not sign others would be trusted to all the
 /// same, since nobody checks that of an authority who is trusted outright: so it is checked here.
 fn trusted(pem: &[u8]) -> Result<(RootCertStore, Timestamp), TlsError> {
     let (mut roots, mut first) = (RootCertStore::empty(), Timestamp::MAX);

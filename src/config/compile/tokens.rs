@@ -1,5 +1,5 @@
 //! Tokens: who we are to those who read them, how long they live, and where the own endpoints are. The keys are in `keys`
-//! and `key_folder`, other issuers in `accept`.
+//! and `key_folder`, other issuers in `trusted_issuers`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use http::Uri;
 
 use super::Compiler;
-use super::accept::{self, IssuerNames, Ours};
 use super::key_folder;
 use super::keys::{self, Terms};
 use super::routes::Routes;
 use super::scopes::Scopes;
 use super::state;
+use super::trusted_issuers::{self, IssuerNames, Ours};
 use super::values::{duration, items};
 use crate::config::model::{Endpoints, KeyFolder, Tokens};
 use crate::config::raw::{self, List, RawAccess, RawEndpoints, RawRefresh, RawTokens};
@@ -51,8 +51,13 @@ pub(super) fn compile(
     let endpoints = endpoints(compiler, &at, raw.endpoints.as_ref(), issuer.as_deref());
     let keys = ring(compiler, &root, raw, lifetime.saturating_add(leeway));
     let ours = Ours { issuer: issuer.as_deref(), leeway };
-    let (accept, names) =
-        accept::compile(compiler, &root.key("accept"), raw.accept.as_ref(), &ours, scopes);
+    let (trusted_issuers, names) = trusted_issuers::compile(
+        compiler,
+        &root.key("trusted_issuers"),
+        raw.trusted_issuers.as_ref(),
+        &ours,
+        scopes,
+    );
     let tokens = match (issuer, audience, keys) {
         (Some(issuer), Some(audience), Some(keys)) => {
             let keys = Arc::new(keys);
@@ -65,7 +70,7 @@ pub(super) fn compile(
                 refresh,
                 keys,
                 endpoints,
-                accept,
+                trusted_issuers,
             })
         }
         _ => None,

@@ -1,4 +1,4 @@
-//! TLS to an upstream: the name that its certificate must bear, whose signature is believed, and what we show of ourselves.
+//! TLS to an upstream: the name that its certificate must bear, whose signature is trusted, and what we show of ourselves.
 //! Whatever the sockets could choke on later is refused here.
 
 use std::net::{IpAddr, SocketAddr};
@@ -7,9 +7,9 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::Compiler;
-use super::accept::certificates;
 use super::pem_files::{self, TlsError, chain};
 use super::tls::not_after;
+use super::trusted_issuers::certificates;
 use super::values::items;
 use crate::config::raw::{List, RawUpstreamTls};
 use crate::config::yaml::path::YamlPath;
@@ -103,13 +103,13 @@ fn named_authorities(
     Some(chain?.iter().map(|der| der.to_vec()).collect())
 }
 
-/// What the system believes, without what nobody can read.
+/// What the system trusts, without what nobody can read.
 fn system_authorities(compiler: &mut Compiler<'_>, place: &YamlPath) -> Option<Vec<Vec<u8>>> {
     let found = compiler.sources.authorities();
     let usable = |der: &Vec<u8>| is_authority(&CertificateDer::from(der.as_slice()));
     let found: Vec<_> = found.into_iter().filter(usable).collect();
     if found.is_empty() {
-        let message = "this system has no certificate authorities, so nothing would be believed";
+        let message = "this system has no certificate authorities, so nothing would be trusted";
         let hint =
             "name a file with those of the upstream under `ca`, or install the system's".to_owned();
         compiler.document.error_with(place, message, Some(hint));

@@ -46,7 +46,7 @@ section! {
         listeners: List<RawListener>,
         /// Metrics and health, on an address of their own.
         admin: RawAdmin,
-        /// Addresses and networks whose `X-Forwarded-*` is believed. Default: nobody's.
+        /// Addresses and networks whose `X-Forwarded-*` is trusted. Default: nobody's.
         trusted_proxies: List<String>,
         /// What upstreams learn about the caller.
         identity: RawIdentity,
@@ -130,14 +130,14 @@ section! {
         keys: List<RawKey>,
         /// A folder with the keys and `keys.yaml`, which lists them, instead of `keys`.
         key_folder: String,
-        /// Outside issuers, whose tokens the routes that name them accept.
-        accept: List<RawAccept>,
+        /// Trusted issuers, whose tokens the routes that name them accept.
+        trusted_issuers: List<RawTrustedIssuer>,
     }
 }
 
 section! {
-    /// One outside issuer.
-    RawAccept {
+    /// One trusted issuer.
+    RawTrustedIssuer {
         /// The `iss` claim of its tokens: an https URL.
         issuer: String,
         /// What its subjects begin with here: empty, or a text that ends with `:`. Must be written.
@@ -166,7 +166,7 @@ section! {
         url: String,
         /// A file, read with this one.
         file: String,
-        /// PEM file with the only certificate authorities to believe there. Default: those of the system.
+        /// PEM file with the only certificate authorities to trust there. Default: those of the system.
         ca: String,
         /// How often it is fetched. Default: 10m.
         refresh: Duration,
@@ -431,7 +431,7 @@ section! {
         auth: String,
         /// What a token must carry: a list (all of them), `{all: […]}` or `{any: […]}`.
         scopes: RawScopes,
-        /// Whose tokens it believes: outside issuers by their `issuer`, ourselves as `self`. Default: `[self]`.
+        /// Whose tokens it trusts: trusted issuers by their `issuer`, ourselves as `self`. Default: `[self]`.
         issuers: List<String>,
         /// The most that it takes. Default: as much as comes.
         limits: RawRouteLimits,

@@ -19,7 +19,7 @@ section! {
 section! {
     /// TLS to an upstream. The server's certificate is always verified.
     RawUpstreamTls {
-        /// PEM file with the only certificate authorities to believe there. Default: those of the system.
+        /// PEM file with the only certificate authorities to trust there. Default: those of the system.
         ca: String,
         /// The name, or the address, that its certificate must be for. Default: the host in `servers`, if it is one name.
         server_name: String,

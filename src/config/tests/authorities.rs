@@ -1,4 +1,4 @@
-//! A system that believes nobody.
+//! A system that trusts nobody.
 
 use super::*;
 

@@ -127,11 +127,12 @@ impl Document {
             ShapeError::UnknownKey { key, known } => {
                 position = self.positions.key_position(&place);
                 shown = place.parent().unwrap_or_default();
-                if reserved::is_reserved(&place) {
-                    message = reserved::message(key);
-                    None
-                } else {
-                    suggestion(key, known.iter().copied())
+                match reserved::message(&place, key) {
+                    Some(reserved) => {
+                        message = reserved;
+                        None
+                    }
+                    None => suggestion(key, known.iter().copied()),
                 }
             }
             ShapeError::Kind { expected, found } if expected == "text" => {

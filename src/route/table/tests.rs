@@ -18,7 +18,7 @@ pub(crate) fn route(id: &str, text: &str, rule: AccessRule) -> Route {
         path: PathPattern::parse(path).unwrap(),
         methods,
         rule,
-        believed: Believed::default(),
+        trusted: TrustedIssuers::default(),
         certificate: None,
         upstream: Arc::new(Upstream::new("app", vec![], timeouts, PathAllowances::default())),
         body_limit: None,

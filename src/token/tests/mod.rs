@@ -3,9 +3,9 @@
 
 mod cache;
 mod claims;
+mod external;
 mod form;
 mod header;
-mod outside;
 mod vectors;
 
 use std::sync::{Arc, OnceLock};

@@ -128,7 +128,7 @@ impl EdgeBuilder {
         self
     }
 
-    /// Outside issuers, as items of the list.
+    /// Trusted issuers, as items of the list.
     pub(crate) fn accept(mut self, yaml: &str) -> Self {
         self.accept = yaml.to_owned();
         self
@@ -249,7 +249,7 @@ tokens:
   refresh: {{ lifetime: 14d, idle: 2d, reuse_grace: {grace}s }}
   {tokens}
   keys: [{{ id: k1, algorithm: EdDSA, file: signing.pem, use: sign }}]
-  accept: [{accept}]
+  trusted_issuers: [{accept}]
 {state}
 users: {users}
 clients:

@@ -1,4 +1,4 @@
-//! An outside issuer: keys, tokens, and a server for its key set, in raw TCP on a free port so that it can misbehave.
+//! A trusted issuer: keys, tokens, and a server for its key set, in raw TCP on a free port so that it can misbehave.
 
 use std::io::Write as _;
 use std::net::SocketAddr;

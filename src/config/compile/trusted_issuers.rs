@@ -1,4 +1,4 @@
-//! The outside issuers: what is believed of each one's tokens, and where its keys are.
+//! The trusted issuers: what is trusted of each one's tokens, and where its keys are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use super::Compiler;
 use super::scopes::Scopes;
 use super::tokens::{audience, is_loopback, issuer};
 use super::values::{Names, duration, items};
-use crate::config::raw::{List, RawAccept, RawClaims, RawJwks};
+use crate::config::raw::{List, RawClaims, RawJwks, RawTrustedIssuer};
 use crate::config::yaml::path::YamlPath;
 use crate::config::yaml::problem::{quoted, suggestion};
-use crate::issuers::{Accepted, FetchPlan, KeySource};
+use crate::issuers::{FetchPlan, KeySource, TrustedIssuer};
 use crate::keys::{Algorithm, KeySet};
-use crate::token::{OutsidePolicy, SCOPE_CLAIMS, SUBJECT_CLAIM, SubjectPrefix, TokenType};
+use crate::token::{SCOPE_CLAIMS, SUBJECT_CLAIM, SubjectPrefix, TokenType, TrustedIssuerPolicy};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Ourselves and the outside issuers, as routes may name them.
+/// Ourselves and the trusted issuers, as routes may name them.
 #[derive(Default)]
 pub(super) struct IssuerNames {
     /// Our own; empty when it is not known.
     pub(super) own: String,
     /// The others, also those whose definition is at fault.
-    pub(super) outside: Names,
+    pub(super) external: Names,
 }
 
 /// What all of them have in common with our own tokens.
@@ -38,12 +38,12 @@ pub(super) struct Ours<'a> {
 pub(super) fn compile(
     compiler: &mut Compiler<'_>,
     place: &YamlPath,
-    raw: Option<&List<RawAccept>>,
+    raw: Option<&List<RawTrustedIssuer>>,
     ours: &Ours<'_>,
     scopes: &mut Scopes,
-) -> (Vec<Accepted>, IssuerNames) {
+) -> (Vec<TrustedIssuer>, IssuerNames) {
     let own = ours.issuer.unwrap_or_default().to_owned();
-    let mut names = IssuerNames { own, outside: Names::default() };
+    let mut names = IssuerNames { own, external: Names::default() };
     let mut prefixes: Vec<(&str, SubjectPrefix)> = Vec::new();
     let mut accepted = Vec::new();
     for (place, raw) in items(raw, place) {
@@ -61,25 +61,25 @@ pub(super) fn compile(
 fn accept(
     compiler: &mut Compiler<'_>,
     place: &YamlPath,
-    raw: &RawAccept,
+    raw: &RawTrustedIssuer,
     prefix: Option<SubjectPrefix>,
     ours: &Ours<'_>,
     scopes: &mut Scopes,
     names: &mut IssuerNames,
-) -> Option<Accepted> {
+) -> Option<TrustedIssuer> {
     let at = place.key("issuer");
     if let Some(text) = raw.issuer.as_deref() {
         if Some(text) == ours.issuer {
             compiler.document.error(&at, "these are our own tokens, which are accepted anyway");
         } else {
-            names.outside.claim(&mut compiler.document, &at, text);
+            names.external.claim(&mut compiler.document, &at, text);
         }
     }
     let issuer: Option<Arc<str>> = issuer(compiler, &at, raw.issuer.as_deref()).map(Arc::from);
     let audience = audience(compiler, &place.key("audience"), raw.audience.as_deref());
     let at = place.key("scopes");
     let scope = compiler.document.require(raw.scopes.as_ref(), &at);
-    let may_confer = scope.map(|list| scopes.read(&mut compiler.document, &at, Some(list)));
+    let scope_ceiling = scope.map(|list| scopes.read(&mut compiler.document, &at, Some(list)));
     let algorithms = algorithms(compiler, &place.key("algorithms"), raw.algorithms.as_ref());
     let types = types(compiler, &place.key("types"), raw.types.as_ref());
     let claims = claims(compiler, &place.key("claims"), raw.claims.as_ref());
@@ -92,17 +92,17 @@ fn accept(
     };
     let source = jwks.and_then(|raw| source(compiler, &at, raw, &whose));
     let (subject_claim, scope_claims) = claims?;
-    let policy = OutsidePolicy {
+    let policy = TrustedIssuerPolicy {
         issuer: issuer?,
         audience: audience?,
         leeway: ours.leeway,
         types: types?,
         subject_prefix: prefix?,
-        may_confer: may_confer?,
+        scope_ceiling: scope_ceiling?,
         subject_claim,
         scope_claims,
     };
-    Some(Accepted { policy, source: source? })
+    Some(TrustedIssuer { policy, source: source? })
 }
 
 fn prefix(
@@ -160,7 +160,7 @@ fn algorithms(
         match Algorithm::parse(name) {
             Some(algorithm) if algorithm.is_symmetric() => {
                 let message = format!("whoever verifies {algorithm} could sign with it");
-                let hint = Some("an outside issuer signs with a key pair".to_owned());
+                let hint = Some("a trusted issuer signs with a key pair".to_owned());
                 compiler.document.error_with(&place, message, hint);
             }
             Some(algorithm) if algorithms.contains(&algorithm) => {

@@ -1,15 +1,15 @@
-//! Tokens of outside issuers: what their policy may widen, and what it may not.
+//! Tokens of trusted issuers: what their policy may widen, and what it may not.
 
 use super::*;
 use crate::keys::KeySet;
-use crate::token::{OutsidePolicy, PrefixError, SCOPE_CLAIMS, SubjectPrefix, TokenType};
+use crate::token::{PrefixError, SCOPE_CLAIMS, SubjectPrefix, TokenType, TrustedIssuerPolicy};
 
 const IDP: &str = "https://idp.example.com/realms/main";
 
-/// An outside issuer with a key, and what is believed of it.
+/// A trusted issuer with a key, and what is trusted of it.
 struct Idp {
     mint: Mint,
-    policy: OutsidePolicy,
+    policy: TrustedIssuerPolicy,
     keys: Arc<KeySet>,
 }
 
@@ -17,13 +17,13 @@ impl Idp {
     fn new(algorithm: Algorithm) -> Self {
         let mint = Mint::new(algorithm);
         let keys = published(&mint.keys, &[algorithm]);
-        let policy = OutsidePolicy {
+        let policy = TrustedIssuerPolicy {
             issuer: Arc::from(IDP),
             audience: AUDIENCE.to_owned(),
             leeway: LEEWAY,
             types: vec![TokenType::AccessToken],
             subject_prefix: SubjectPrefix::parse("idp:").unwrap(),
-            may_confer: Scope::parse("orders:read orders:list").unwrap(),
+            scope_ceiling: Scope::parse("orders:read orders:list").unwrap(),
             subject_claim: "sub".to_owned(),
             scope_claims: SCOPE_CLAIMS.map(str::to_owned).to_vec(),
         };
@@ -69,7 +69,7 @@ fn a_token_needs_little_and_is_known_by_its_prefix() {
         let idp = Idp::new(algorithm);
         let token = idp.with(json!({})).unwrap();
         assert_eq!(token.subject().as_str(), "idp:alice");
-        assert!(token.is_outside() && token.is_of_user() && token.scope().is_empty());
+        assert!(token.is_external() && token.is_of_user() && token.scope().is_empty());
         assert_eq!((token.issuer(), token.client_id(), token.token_id()), (IDP, None, None));
         assert_eq!(idp.policy.recheck(&token, &idp.keys, NOW), Ok(()));
     }

@@ -24,9 +24,9 @@ pub const SCOPE_CLAIMS: [&str; 2] = ["scope", "scp"];
 /// Where the subject is looked for when nothing is said (RFC 7519 section 4.1.2).
 pub const SUBJECT_CLAIM: &str = "sub";
 
-/// What is believed of an outside issuer's tokens.
+/// What is trusted of a trusted issuer's tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutsidePolicy {
+pub struct TrustedIssuerPolicy {
     /// The `iss` claim, exactly.
     pub issuer: Arc<str>,
     /// What `aud` must contain.
@@ -38,7 +38,7 @@ pub struct OutsidePolicy {
     /// What every subject begins with here.
     pub subject_prefix: SubjectPrefix,
     /// The most that its tokens are worth.
-    pub may_confer: Scope,
+    pub scope_ceiling: Scope,
     /// The claim that names the subject.
     pub subject_claim: String,
     /// The claims that may name the scopes; the first that is there counts.
@@ -129,9 +129,9 @@ pub enum PrefixError {
     Form,
 }
 
-/// What a token of an outside issuer carries beyond one of ours.
+/// What a token of a trusted issuer carries beyond one of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outside {
+pub(super) struct External {
     pub(super) prefix: SubjectPrefix,
     /// Whether it was issued to a client for itself.
     pub(super) machine: bool,
@@ -140,7 +140,7 @@ pub(super) struct Outside {
     algorithm: Algorithm,
 }
 
-impl OutsidePolicy {
+impl TrustedIssuerPolicy {
     /// Verifies a token against the issuer's keys.
     ///
     /// # Errors
@@ -179,10 +179,10 @@ impl OutsidePolicy {
         keys: &Arc<KeySet>,
         now: Timestamp,
     ) -> Result<(), VerifyError> {
-        let outside = token.outside.as_ref().ok_or(VerifyError::WrongIssuer)?;
-        if !Arc::ptr_eq(&outside.keys, keys) {
-            let (then, now) = (&outside.keys, keys);
-            let [then, now] = [then, now].map(|set| set.find(&token.key_id, outside.algorithm));
+        let external = token.external.as_ref().ok_or(VerifyError::WrongIssuer)?;
+        if !Arc::ptr_eq(&external.keys, keys) {
+            let (then, now) = (&external.keys, keys);
+            let [then, now] = [then, now].map(|set| set.find(&token.key_id, external.algorithm));
             if now.is_none() || now != then {
                 return Err(VerifyError::UnknownKey);
             }
@@ -230,7 +230,7 @@ impl OutsidePolicy {
             subject,
             client_id: client.and_then(|client| ClientId::parse(client).ok()),
             token_id,
-            scope: self.scope(claims).intersection(&self.may_confer),
+            scope: self.scope(claims).intersection(&self.scope_ceiling),
             family: None,
             credential: None,
             // One that does not say when it was issued is older than any revocation. What else it says of its login is its
@@ -239,7 +239,7 @@ impl OutsidePolicy {
             issued_at: issued_at.unwrap_or(Timestamp::from_secs(0)),
             expires_at,
             starts_at: issued_at.max(not_before).unwrap_or(Timestamp::from_secs(0)),
-            outside: Some(Outside {
+            external: Some(External {
                 prefix: self.subject_prefix.clone(),
                 machine,
                 keys: Arc::clone(keys),
