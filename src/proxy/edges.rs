@@ -25,8 +25,8 @@ use crate::config::{ConnectionLimits, Listener};
 use crate::gateway::Shared;
 use crate::gateway::live::{BindError, Live, Sockets};
 use crate::proxy::admin::Admin;
+use crate::proxy::connections::{ConnectionCounts, Connections};
 use crate::proxy::filter::EdgeProxy;
-use crate::proxy::guests::{Crowd, Guests};
 use crate::proxy::inherited::Inherited;
 use crate::proxy::listener::{self, Door};
 use crate::proxy::open_sockets::OpenSockets;
@@ -83,7 +83,7 @@ struct Edge {
     settings: Listener,
     socket: Arc<TcpListener>,
     tls: Option<Arc<ArcSwap<ServerConfig>>>,
-    crowd: Arc<Crowd>,
+    counts: Arc<ConnectionCounts>,
     close: watch::Sender<bool>,
 }
 
@@ -279,13 +279,13 @@ impl Edges {
                     Edge { settings, ..old }
                 }
                 old => {
-                    let crowd = old.map(|old| {
+                    let counts = old.map(|old| {
                         old.close.send_replace(true);
-                        old.crowd
+                        old.counts
                     });
                     let address = socket.local_addr().unwrap_or(settings.address);
                     tracing::info!(%address, "listening");
-                    self.start(&mut open.tasks, settings, socket, tls, crowd.unwrap_or_default())
+                    self.start(&mut open.tasks, settings, socket, tls, counts.unwrap_or_default())
                 }
             };
             open.edges.push(edge);
@@ -315,41 +315,41 @@ impl Edges {
         settings: Listener,
         socket: Arc<TcpListener>,
         tls: Option<Arc<ServerConfig>>,
-        crowd: Arc<Crowd>,
+        counts: Arc<ConnectionCounts>,
     ) -> Edge {
         let tls = tls.map(|config| Arc::new(ArcSwap::new(config)));
         let name = settings.address.to_string();
         let metrics = self.shared.metrics.listener(&name);
         let clock = Arc::clone(&self.shared.clock);
         let unauthenticated = self.unauthenticated.clone();
-        let guests =
-            Guests::new(clock, settings.limits, Arc::clone(&crowd), metrics, unauthenticated);
+        let connections =
+            Connections::new(clock, settings.limits, Arc::clone(&counts), metrics, unauthenticated);
         let (close, closing) = watch::channel(false);
         let door = Door {
             app: Arc::new(RecheckedProxy {
-                proxy: Arc::new(self.proxy(&settings, &guests)),
-                guests: Arc::clone(&guests),
+                proxy: Arc::new(self.proxy(&settings, &connections)),
+                connections: Arc::clone(&connections),
                 live: Arc::clone(&self.live),
                 shared: Arc::clone(&self.shared),
             }),
-            guests,
+            connections,
             tls: tls.clone(),
             live: Arc::clone(&self.live),
             proxy_protocol: settings.proxy_protocol,
             strict: true,
         };
         tasks.spawn_on(door.serve(Arc::clone(&socket), closing), &self.runtime);
-        Edge { settings, socket, tls, crowd, close }
+        Edge { settings, socket, tls, counts, close }
     }
 
-    fn proxy(&self, settings: &Listener, guests: &Arc<Guests>) -> HttpProxy<EdgeProxy> {
+    fn proxy(&self, settings: &Listener, connections: &Arc<Connections>) -> HttpProxy<EdgeProxy> {
         let limits = settings.limits;
         let app = EdgeProxy {
             live: Arc::clone(&self.live),
             shared: Arc::clone(&self.shared),
             transport: settings.transport(),
             hsts: settings.hsts.clone(),
-            guests: Arc::clone(guests),
+            connections: Arc::clone(connections),
             slots: RequestSlots::new(limits, Arc::clone(&self.upstreams)),
         };
         let mut proxy = http_proxy(&self.conf, app);
@@ -382,7 +382,7 @@ impl Edges {
                 shared: Arc::clone(&self.shared),
                 draining: Arc::clone(&self.draining),
             }),
-            guests: Guests::new(
+            connections: Connections::new(
                 clock,
                 limits,
                 Arc::default(),

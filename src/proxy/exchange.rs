@@ -19,8 +19,8 @@ use crate::gateway::{Gateway, Shared};
 use crate::observe::metrics::InFlight;
 use crate::observe::{Decided, Record};
 use crate::proxy::attempts::Attempts;
+use crate::proxy::connections::ActiveRequest;
 use crate::proxy::exchange_timer::{ExchangeTimer, Silences};
-use crate::proxy::guests::Busy;
 use crate::proxy::recheck::Admission;
 use crate::proxy::request_buffer;
 use crate::proxy::slots::{self, RequestSlot, RequestSlots, UpstreamSlot};
@@ -69,7 +69,7 @@ pub(super) struct Exchange {
     /// How many interim answers the upstream gave.
     pub(super) interim_answers: usize,
     /// Keeps its connection from being taken for one that keeps us waiting.
-    pub(super) busy: Option<Busy>,
+    pub(super) active: Option<ActiveRequest>,
     /// What is told to the watch over it.
     pub(super) admission: Arc<Admission>,
     /// Its place among the requests that are let through.
@@ -110,7 +110,7 @@ impl Exchange {
             failure: None,
             attempts: Attempts::default(),
             interim_answers: 0,
-            busy: None,
+            active: None,
             admission: Admission::current(),
             slot: None,
             upstream_slot: None,
@@ -140,8 +140,8 @@ impl Exchange {
     /// It is let through.
     pub(super) fn admit(&mut self, permit: Arc<Permit>) {
         self.admission.admit(&permit);
-        if let (Some(_), Some(busy)) = (permit.subject(), &self.busy) {
-            busy.set_authenticated();
+        if let (Some(_), Some(active)) = (permit.subject(), &self.active) {
+            active.set_authenticated();
         }
         self.fate = Fate::Forwarded(permit);
     }
@@ -175,8 +175,8 @@ impl Exchange {
                 && request.headers.get_all(EXPECT).iter().any(|expectation| {
                     expectation.as_bytes().eq_ignore_ascii_case(b"100-continue")
                 });
-        if let Some(busy) = self.busy.as_ref().filter(|_| waits) {
-            busy.say_continue();
+        if let Some(active) = self.active.as_ref().filter(|_| waits) {
+            active.say_continue();
             if let Some(timer) = &self.timer {
                 timer.invited();
             }

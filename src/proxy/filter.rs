@@ -22,8 +22,8 @@ use crate::gateway::Shared;
 use crate::gateway::decide::{Decision, RequestHead};
 use crate::gateway::live::Live;
 use crate::log_limit::LogLimit;
+use crate::proxy::connections::{ActiveRequest, Connections, Received};
 use crate::proxy::exchange::{Exchange, Fate};
-use crate::proxy::guests::{Busy, Guests, Received};
 use crate::proxy::head::{self, HeadBounds};
 use crate::proxy::respond::BodyError;
 use crate::proxy::slots::RequestSlots;
@@ -43,7 +43,7 @@ pub(super) struct EdgeProxy {
     pub(super) transport: Transport,
     /// What browsers are told with every answer.
     pub(super) hsts: Option<HeaderValue>,
-    pub(super) guests: Arc<Guests>,
+    pub(super) connections: Arc<Connections>,
     pub(super) slots: Arc<RequestSlots>,
 }
 
@@ -60,14 +60,14 @@ impl EdgeProxy {
     fn judge(&self, session: &Session, exchange: &mut Exchange) -> Result<Verdict> {
         exchange.request_id = random::identifier(&*self.shared.random)
             .map_err(|_| upstream::internal("no randomness"))?;
-        let Some(busy) = exchange.busy.as_mut() else {
+        let Some(active) = exchange.active.as_mut() else {
             // Its connection ended before we came to the request.
             let peer = session.client_addr().and_then(|address| address.as_inet());
             exchange.client = peer.map(|address| address.ip().to_canonical());
             exchange.path = path_text(session.req_header().raw_path());
             return Err(upstream::gone());
         };
-        let (connection, received) = (busy.connection(self.transport), busy.received.take());
+        let (connection, received) = (active.connection(self.transport), active.received.take());
         let request = session.req_header();
         exchange.client = Some(exchange.gateway.client_address(&connection, &request.headers));
         // The bytes as received: Pingora's own view of a target leaves some of them out.
@@ -83,7 +83,7 @@ impl EdgeProxy {
         };
         exchange.path = path_text(&target);
         if session.as_http2().is_some() {
-            let bounds = HeadBounds::from(self.guests.limits());
+            let bounds = HeadBounds::from(self.connections.limits());
             if let Err(error) = head::check_h2(&target, &request.headers, bounds) {
                 exchange.fate = Fate::Malformed;
                 return Ok(Verdict::Hangup(error.answer()));
@@ -129,7 +129,9 @@ impl EdgeProxy {
             exchange.invites_body(session.req_header());
             match respond::read_body(session, MAX_BODY_BYTES).await {
                 Ok(body) => body,
-                Err(BodyError::Gone) if !exchange.busy.as_ref().is_some_and(Busy::is_broken) => {
+                Err(BodyError::Gone)
+                    if !exchange.active.as_ref().is_some_and(ActiveRequest::is_broken) =>
+                {
                     return Err(upstream::gone());
                 }
                 Err(error) => {
@@ -204,10 +206,10 @@ impl ProxyHttp for EdgeProxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         let digest = session.digest().and_then(|digest| digest.socket_digest.as_ref());
-        exchange.busy = digest.and_then(|digest| self.guests.busy(digest));
-        let limits = self.guests.limits();
+        exchange.active = digest.and_then(|digest| self.connections.busy(digest));
+        let limits = self.connections.limits();
         // A connection that is to close (by the client's wish, or because we drain) stays so.
-        if exchange.busy.as_ref().is_some_and(|busy| busy.last) {
+        if exchange.active.as_ref().is_some_and(|active| active.last) {
             session.set_keepalive(None);
         } else if session.get_keepalive().is_some() {
             session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
@@ -231,7 +233,7 @@ impl ProxyHttp for EdgeProxy {
         let verdict = self.judge(session, exchange)?;
         let answer = match verdict {
             Verdict::Forward => {
-                let (limits, clock) = (self.guests.limits(), &self.shared.clock);
+                let (limits, clock) = (self.connections.limits(), &self.shared.clock);
                 let prepared = exchange.prepare(session, &self.slots, limits, clock);
                 let Some(answer) = prepared.await? else { return Ok(false) };
                 respond::drain(session).await;
@@ -376,8 +378,9 @@ impl ProxyHttp for EdgeProxy {
         }
         upstream::check_response(response, session.is_upgrade_req(), exchange.interim_answers)?;
         response_framing::normalise(response)?;
-        if let (StatusCode::SWITCHING_PROTOCOLS, Some(busy)) = (response.status, &exchange.busy) {
-            busy.upgrade();
+        if let (StatusCode::SWITCHING_PROTOCOLS, Some(active)) = (response.status, &exchange.active)
+        {
+            active.upgrade();
         }
         sensitive::mark_response(response)?;
         let permit = exchange.permit().ok_or_else(|| upstream::internal("no permit"))?;
@@ -424,7 +427,7 @@ impl ProxyHttp for EdgeProxy {
             return gone;
         }
         // Who sends chunks that are none is there, and may be told.
-        let broken = exchange.busy.as_ref().is_some_and(Busy::is_broken);
+        let broken = exchange.active.as_ref().is_some_and(ActiveRequest::is_broken);
         let reason = if broken { Reason::BadRequest } else { upstream::reason(error) };
         exchange.failure = Some(reason);
         if reason == Reason::ClientGone {

@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::gateway::live::Live;
 use crate::log_limit::LogLimit;
-use crate::proxy::guests::{Guest, Guests, Seat};
+use crate::proxy::connections::{ClientConnection, ConnectionSlot, Connections};
 use crate::proxy::head::HeadBounds;
 use crate::proxy::proxy_protocol::{self, HeaderError};
 use crate::proxy::refusal::Refusal;
@@ -58,7 +58,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// What stands behind a socket.
 pub(super) struct Door<A> {
     pub(super) app: Arc<A>,
-    pub(super) guests: Arc<Guests>,
+    pub(super) connections: Arc<Connections>,
     /// What TLS is made with, where it ends here; another may take its place at any time.
     pub(super) tls: Option<Arc<ArcSwap<ServerConfig>>>,
     pub(super) live: Arc<Live>,
@@ -72,7 +72,7 @@ impl<A> Clone for Door<A> {
     fn clone(&self) -> Self {
         Self {
             app: Arc::clone(&self.app),
-            guests: Arc::clone(&self.guests),
+            connections: Arc::clone(&self.connections),
             tls: self.tls.clone(),
             live: Arc::clone(&self.live),
             proxy_protocol: self.proxy_protocol,
@@ -122,16 +122,16 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         shutdown: &watch::Receiver<bool>,
         connections: &mut JoinSet<()>,
     ) {
-        let Ok(seat) = self.guests.seat() else { return };
+        let Ok(slot) = self.connections.slot() else { return };
         let (door, shutdown) = (self.clone(), shutdown.clone());
         connections.spawn(async move {
             let opened = tokio::select! {
-                opened = door.open(tcp, peer, seat) => opened,
+                opened = door.open(tcp, peer, slot) => opened,
                 // Nothing was asked yet, so nothing is lost.
                 () = goodbye(&shutdown) => None,
             };
-            if let Some((stream, guest)) = opened {
-                converse(&door.app, stream, guest, &shutdown).await;
+            if let Some((stream, connection)) = opened {
+                converse(&door.app, stream, connection, &shutdown).await;
             }
         });
     }
@@ -141,10 +141,10 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         &self,
         mut tcp: TcpStream,
         peer: SocketAddr,
-        mut seat: Seat,
-    ) -> Option<(Stream, Guest)> {
-        let guests = &self.guests;
-        let limits = guests.limits();
+        mut slot: ConnectionSlot,
+    ) -> Option<(Stream, ClientConnection)> {
+        let connections = &self.connections;
+        let limits = connections.limits();
         tcp.set_nodelay(true).ok()?;
         let trusted = self.live.current().trusts(peer.ip());
         let mut client = peer;
@@ -159,7 +159,7 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
             match timeout(limits.header_timeout, header).await {
                 Ok(Ok(said)) => client = said.unwrap_or(peer),
                 outcome => {
-                    guests.refuse(Refusal::ProxyProtocol);
+                    connections.refuse(Refusal::ProxyProtocol);
                     tracing::debug!(%peer, error = failure(outcome), "no PROXY header");
                     return None;
                 }
@@ -167,7 +167,7 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         }
         // A proxy in front brings everybody's connections.
         if !(trusted && client == peer) {
-            seat.take(client.ip()).ok()?;
+            slot.take(client.ip()).ok()?;
         }
         let id = tcp.as_raw_fd();
         let digest = SocketDigest::from_raw_fd(id);
@@ -175,21 +175,24 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         digest.peer_addr.set(Some(peer.into())).ok()?;
         let digest = Arc::new(digest);
         let Some(config) = &self.tls else {
-            let guest = seat.admit(&digest, client, None);
-            let state = Arc::clone(guest.state());
-            return Some((Box::new(Wire::new(tcp, id, digest, state, self.spoken(false))), guest));
+            let connection = slot.admit(&digest, client, None);
+            let state = Arc::clone(connection.state());
+            return Some((
+                Box::new(Wire::new(tcp, id, digest, state, self.spoken(false))),
+                connection,
+            ));
         };
         let handshake = TlsAcceptor::from(config.load_full()).accept(tcp);
         match timeout(limits.header_timeout, handshake).await {
             Ok(Ok(stream)) => {
                 let certificate = tls::client_certificate(stream.get_ref().1);
-                let guest = seat.admit(&digest, client, certificate);
-                let state = Arc::clone(guest.state());
+                let connection = slot.admit(&digest, client, certificate);
+                let state = Arc::clone(connection.state());
                 let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                Some((Box::new(Wire::new(stream, id, digest, state, self.spoken(h2))), guest))
+                Some((Box::new(Wire::new(stream, id, digest, state, self.spoken(h2))), connection))
             }
             outcome => {
-                guests.refuse(Refusal::Handshake);
+                connections.refuse(Refusal::Handshake);
                 tracing::debug!(%peer, error = failure(outcome), "TLS handshake failed");
                 None
             }
@@ -199,8 +202,8 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
     fn spoken(&self, h2: bool) -> Spoken {
         match (self.strict, h2) {
             (false, _) => Spoken::Anything,
-            (true, true) => Spoken::http2(Arc::clone(self.guests.clock())),
-            (true, false) => Spoken::http1(HeadBounds::from(self.guests.limits())),
+            (true, true) => Spoken::http2(Arc::clone(self.connections.clock())),
+            (true, false) => Spoken::http1(HeadBounds::from(self.connections.limits())),
         }
     }
 }
@@ -228,12 +231,12 @@ fn failure<T, E: Display>(outcome: Result<Result<T, E>, Elapsed>) -> String {
 async fn converse<A: ServerApp>(
     app: &Arc<A>,
     stream: Stream,
-    guest: Guest,
+    connection: ClientConnection,
     shutdown: &watch::Receiver<bool>,
 ) {
-    let hangup = guest.hangup();
+    let hangup = connection.hangup();
     let http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
-    let state = Arc::clone(guest.state());
+    let state = Arc::clone(connection.state());
     {
         let talk = state.poll_slots.drive_connection(async {
             let mut next = Some(stream);
@@ -245,15 +248,15 @@ async fn converse<A: ServerApp>(
         tokio::select! {
             () = &mut talk => {}
             // HTTP/2 says that a connection ends, and which requests it took (RFC 9113 section 6.8).
-            () = guest.overdue() => if http2 {
+            () = connection.overdue() => if http2 {
                 tokio::select! {
                     () = talk => {}
-                    () = guest.go_away() => {}
+                    () = connection.go_away() => {}
                 }
             },
-            () = guest.farewell(shutdown) => {}
+            () = connection.farewell(shutdown) => {}
         }
         // Here it ends, with the turn that it may have been given.
     }
-    guest.done().await;
+    connection.done().await;
 }

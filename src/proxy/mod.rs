@@ -6,11 +6,11 @@
 
 mod admin;
 mod attempts;
+mod connections;
 mod edges;
 mod exchange;
 mod exchange_timer;
 mod filter;
-mod guests;
 mod head;
 mod hop;
 mod inherited;

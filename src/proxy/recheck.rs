@@ -24,8 +24,8 @@ use tokio::time::sleep;
 use crate::gateway::Shared;
 use crate::gateway::decide::Permit;
 use crate::gateway::live::Live;
+use crate::proxy::connections::{ConnectionState, Connections};
 use crate::proxy::filter::EdgeProxy;
-use crate::proxy::guests::{GuestState, Guests};
 use crate::reason::Reason;
 
 /// How often an exchange that lasts is decided again.
@@ -90,16 +90,16 @@ impl Admission {
 /// Pingora's proxy under the watch.
 pub(super) struct RecheckedProxy {
     pub(super) proxy: Arc<HttpProxy<EdgeProxy>>,
-    pub(super) guests: Arc<Guests>,
+    pub(super) connections: Arc<Connections>,
     pub(super) live: Arc<Live>,
     pub(super) shared: Arc<Shared>,
 }
 
 impl RecheckedProxy {
     /// The connection, where it can have more than one request at once.
-    fn shared_connection(&self, session: &ServerSession) -> Option<Arc<GuestState>> {
+    fn shared_connection(&self, session: &ServerSession) -> Option<Arc<ConnectionState>> {
         let digest = session.as_http2()?.digest()?.socket_digest.as_ref()?;
-        self.guests.find(digest)
+        self.connections.find(digest)
     }
 
     /// Returns once the permit of this exchange does not hold any more.

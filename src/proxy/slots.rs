@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::config::ConnectionLimits;
-use crate::proxy::guests::of_one_owner;
+use crate::proxy::connections::of_one_owner;
 use crate::route::upstream_limits::UpstreamLimits;
 
 /// The places of one kind.

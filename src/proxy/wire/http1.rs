@@ -13,7 +13,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::proxy::guests::{GuestState, Received};
+use crate::proxy::connections::{ConnectionState, Received};
 use crate::proxy::head::{self, BodyLength, HeadBounds, HeadError};
 use crate::proxy::wire::chunks::Chunks;
 
@@ -94,7 +94,7 @@ impl Http1 {
     pub(super) fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
         io: &mut S,
-        guest: &GuestState,
+        connection: &ConnectionState,
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -102,11 +102,11 @@ impl Http1 {
             match &mut self.phase {
                 Phase::Head => {
                     if let Some(end) = self.look() {
-                        self.receive(end, guest);
+                        self.receive(end, connection);
                         continue;
                     }
-                    if !self.ahead.is_empty() && self.is_late(guest, cx) {
-                        self.receive(Err(HeadError::Late), guest);
+                    if !self.ahead.is_empty() && self.is_late(connection, cx) {
+                        self.receive(Err(HeadError::Late), connection);
                         continue;
                     }
                     if ready!(self.poll_fill(io, cx))? == 0 {
@@ -126,9 +126,11 @@ impl Http1 {
                     return Poll::Ready(Ok(()));
                 }
                 Phase::Fixed(0) => self.phase = Phase::Answer,
-                Phase::Fixed(_) | Phase::Chunked(_) => return self.poll_body(io, guest, cx, out),
-                Phase::Answer if guest.is_upgraded() => self.phase = Phase::Tunnel,
-                Phase::Answer if guest.finished() == self.heads => self.phase = Phase::Head,
+                Phase::Fixed(_) | Phase::Chunked(_) => {
+                    return self.poll_body(io, connection, cx, out);
+                }
+                Phase::Answer if connection.is_upgraded() => self.phase = Phase::Tunnel,
+                Phase::Answer if connection.finished() == self.heads => self.phase = Phase::Head,
                 Phase::Answer => {
                     // Only to notice that the client has gone.
                     if self.ended && self.ahead.is_empty() {
@@ -180,7 +182,7 @@ impl Http1 {
     }
 
     /// Passes a head on, or its substitute.
-    fn receive(&mut self, end: Result<usize, HeadError>, guest: &GuestState) {
+    fn receive(&mut self, end: Result<usize, HeadError>, connection: &ConnectionState) {
         (self.scanned, self.deadline) = (0, None);
         let read = end.and_then(|end| {
             let head = self.ahead.get(..end).unwrap_or_default();
@@ -190,7 +192,7 @@ impl Http1 {
         self.phase = match read {
             Ok((end, target, body)) => {
                 let head = head::for_pingora(self.ahead.split_to(end).freeze(), &target);
-                guest.receive(Received::Head(target));
+                connection.receive(Received::Head(target));
                 Phase::HandOver(head, After::Body(body))
             }
             Err(error) => {
@@ -198,7 +200,7 @@ impl Http1 {
                 let kept = |text: &[u8]| {
                     String::from_utf8_lossy(text.get(..MOST_LOGGED).unwrap_or(text)).into_owned()
                 };
-                guest.receive(Received::Refused {
+                connection.receive(Received::Refused {
                     error,
                     method: kept(method),
                     target: kept(target),
@@ -209,10 +211,10 @@ impl Http1 {
         self.heads += 1;
     }
 
-    fn is_late(&mut self, guest: &GuestState, cx: &mut Context<'_>) -> bool {
+    fn is_late(&mut self, connection: &ConnectionState, cx: &mut Context<'_>) -> bool {
         let time = self.bounds.time;
         let deadline = self.deadline.get_or_insert_with(|| {
-            guest.begin_head();
+            connection.begin_head();
             Box::pin(sleep(time))
         });
         deadline.as_mut().poll(cx).is_ready()
@@ -221,7 +223,7 @@ impl Http1 {
     fn poll_body<S: AsyncRead + Unpin>(
         &mut self,
         io: &mut S,
-        guest: &GuestState,
+        connection: &ConnectionState,
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -249,7 +251,7 @@ impl Http1 {
                 }
                 Err(malformed) => {
                     out.set_filled(before);
-                    guest.break_off();
+                    connection.break_off();
                     self.phase = Phase::Refused;
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, malformed)));
                 }

@@ -25,7 +25,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::clock::Clock;
-use crate::proxy::guests::GuestState;
+use crate::proxy::connections::ConnectionState;
 use crate::proxy::head::HeadBounds;
 use crate::proxy::lingering::Lingers;
 use crate::proxy::wire::frames::Frames;
@@ -73,7 +73,7 @@ pub(super) struct Wire<S> {
     /// The number of the socket, which tells it from every other living one.
     id: UniqueIDType,
     digest: Arc<SocketDigest>,
-    guest: Arc<GuestState>,
+    connection: Arc<ConnectionState>,
     spoken: Spoken,
     /// Written, and not sent yet.
     gathered: BytesMut,
@@ -93,10 +93,10 @@ impl<S> Wire<S> {
         io: S,
         id: UniqueIDType,
         digest: Arc<SocketDigest>,
-        guest: Arc<GuestState>,
+        connection: Arc<ConnectionState>,
         spoken: Spoken,
     ) -> Self {
-        Self { io, id, digest, guest, spoken, gathered: BytesMut::new(), end: None }
+        Self { io, id, digest, connection, spoken, gathered: BytesMut::new(), end: None }
     }
 }
 
@@ -104,10 +104,10 @@ impl<S> Wire<S> {
     /// Says `100 Continue` where the proxy asked for it and a frame may stand.
     fn say_continue(&mut self) {
         if let Spoken::Http2(frames, ..) = &mut self.spoken
-            && self.guest.wants_continue()
+            && self.connection.wants_continue()
             && frames.say_continue(&mut self.gathered)
         {
-            self.guest.said_continue();
+            self.connection.said_continue();
         }
     }
 }
@@ -135,7 +135,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     ) -> Poll<io::Result<()>> {
         match &mut self.spoken {
             Spoken::Anything => Pin::new(&mut self.io).poll_read(cx, out),
-            Spoken::Http1(http1) => http1.poll_read(&mut self.io, &self.guest, cx, out),
+            Spoken::Http1(http1) => http1.poll_read(&mut self.io, &self.connection, cx, out),
             Spoken::Http2(frames, clock, ending) => {
                 let before = out.filled().len();
                 if ending.result.is_none() {
@@ -145,7 +145,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
                     }
                 }
                 if let Some(result) = &mut ending.result {
-                    let begun = self.guest.begun();
+                    let begun = self.connection.begun();
                     if ending.held < MOST_HELD && begun < frames.opened() {
                         ending.held += 1;
                         cx.waker().wake_by_ref();
@@ -155,10 +155,10 @@ impl<S: AsyncRead + Unpin> Wire<S> {
                 }
                 let came = out.filled().get(before..).unwrap_or_default();
                 let counted = frames.received(came, || clock.instant());
-                self.guest.opened(frames.opened());
+                self.connection.opened(frames.opened());
                 Poll::Ready(counted.map_err(|flood| {
                     out.set_filled(before);
-                    self.guest.flooded();
+                    self.connection.flooded();
                     io::Error::new(io::ErrorKind::InvalidData, flood)
                 }))
             }
@@ -179,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
             && frames.is_waiting()
         {
             // Before the question whether it is asked for: who asks later wakes us.
-            this.guest.wait_for_continue(cx.waker());
+            this.connection.wait_for_continue(cx.waker());
         }
         this.say_continue();
         // Who waits for the client has said what there was to say: the beginning of a slow answer is not kept back.
@@ -228,7 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
             ready!(this.poll_send(cx))?;
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
             let unread = matches!(&this.spoken, Spoken::Http1(http1) if http1.has_unread());
-            this.end = unread.then(|| this.guest.linger()).flatten();
+            this.end = unread.then(|| this.connection.linger()).flatten();
         }
         if let Some(end) = &mut this.end {
             ready!(end.poll_read_on(&mut this.io, cx));

@@ -4,6 +4,8 @@
 //! connection, but both hold the same [`SocketDigest`], whose place in memory brings the two together. No address could: to two
 //! addresses of ours one client can connect from the same port.
 
+mod active_request;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+pub(super) use active_request::ActiveRequest;
 use bytes::Bytes;
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -19,7 +22,6 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::access::certificate::ClientCertificate;
-use crate::access::connection::{Connection, Transport};
 use crate::clock::Clock;
 use crate::config::ConnectionLimits;
 use crate::observe::ListenerMetrics;
@@ -41,51 +43,51 @@ const POLL_SLOTS_PER_ADDRESS: usize = 2;
 
 /// How many connections there are. It outlives a change of the listener's settings.
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
+pub(super) struct ConnectionCounts {
     open: AtomicUsize,
     /// How many from each address, and their poll slots.
     by_address: DashMap<IpAddr, (usize, PollSlots)>,
     lingering: Arc<Lingering>,
 }
 
-/// The living connections of one listener.
+/// The open connections of one listener.
 #[derive(Debug)]
-pub(super) struct Guests {
+pub(super) struct Connections {
     clock: Arc<dyn Clock>,
     limits: ConnectionLimits,
-    crowd: Arc<Crowd>,
+    counts: Arc<ConnectionCounts>,
     metrics: ListenerMetrics,
     unauthenticated: PollSlots,
-    by_socket: DashMap<usize, Arc<GuestState>>,
+    by_socket: DashMap<usize, Arc<ConnectionState>>,
 }
 
-/// A connection that is counted; dropping it ends that.
+/// A counted connection; dropping it takes it off the counts.
 #[derive(Debug)]
-pub(super) struct Seat {
-    guests: Arc<Guests>,
+pub(super) struct ConnectionSlot {
+    connections: Arc<Connections>,
     address: Option<IpAddr>,
     /// Those of the address.
     poll_slots: Option<PollSlots>,
 }
 
-/// A living connection; dropping it forgets it.
+/// An open connection; dropping it removes it from [`Connections`].
 #[derive(Debug)]
-pub(super) struct Guest {
-    seat: Seat,
+pub(super) struct ClientConnection {
+    slot: ConnectionSlot,
     /// Held, so that no other connection can have its place meanwhile.
     digest: Arc<SocketDigest>,
-    state: Arc<GuestState>,
+    state: Arc<ConnectionState>,
 }
 
 /// What a connection and its requests tell each other.
 #[derive(Debug)]
-pub(super) struct GuestState {
+pub(super) struct ConnectionState {
     /// The other end: the peer of the socket, or the client that a trusted proxy reports for it.
     client: SocketAddr,
     /// What the client proved in the handshake.
     certificate: Option<Arc<ClientCertificate>>,
-    turn: Mutex<Turn>,
-    /// When it and its requests are next.
+    requests: Mutex<RequestState>,
+    /// The slots in which it and its requests are polled.
     pub(super) poll_slots: ConnectionPollSlots,
     /// Requests that were answered.
     finished: AtomicU64,
@@ -104,7 +106,7 @@ pub(super) struct GuestState {
 }
 
 #[derive(Debug)]
-struct Turn {
+struct RequestState {
     /// Requests that are being answered.
     busy: usize,
     /// Those that ever were.
@@ -142,26 +144,22 @@ impl fmt::Debug for Received {
     }
 }
 
-/// A request that is being answered; dropping it, also by a panic, ends that.
-#[derive(Debug)]
-pub(super) struct Busy {
-    guests: Arc<Guests>,
-    state: Arc<GuestState>,
-    /// The head, over HTTP/1.
-    pub(super) received: Option<Received>,
-    /// Whether it is the last that the connection may ask.
-    pub(super) last: bool,
-}
-
-impl Guests {
+impl Connections {
     pub(super) fn new(
         clock: Arc<dyn Clock>,
         limits: ConnectionLimits,
-        crowd: Arc<Crowd>,
+        counts: Arc<ConnectionCounts>,
         metrics: ListenerMetrics,
         unauthenticated: PollSlots,
     ) -> Arc<Self> {
-        Arc::new(Self { clock, limits, crowd, metrics, unauthenticated, by_socket: DashMap::new() })
+        Arc::new(Self {
+            clock,
+            limits,
+            counts,
+            metrics,
+            unauthenticated,
+            by_socket: DashMap::new(),
+        })
     }
 
     pub(super) const fn clock(&self) -> &Arc<dyn Clock> {
@@ -176,14 +174,15 @@ impl Guests {
     ///
     /// # Errors
     /// [`Refusal::Connections`].
-    pub(super) fn seat(self: &Arc<Self>) -> Result<Seat, Refusal> {
-        let seat = Seat { guests: Arc::clone(self), address: None, poll_slots: None };
+    pub(super) fn slot(self: &Arc<Self>) -> Result<ConnectionSlot, Refusal> {
+        let slot =
+            ConnectionSlot { connections: Arc::clone(self), address: None, poll_slots: None };
         self.metrics.open.inc();
-        // From here on dropping the seat counts it off again.
-        if self.crowd.open.fetch_add(1, Ordering::Relaxed) >= self.limits.connections {
+        // From here on dropping the slot counts it off again.
+        if self.counts.open.fetch_add(1, Ordering::Relaxed) >= self.limits.connections {
             return Err(self.refuse(Refusal::Connections));
         }
-        Ok(seat)
+        Ok(slot)
     }
 
     /// Counts a refusal.
@@ -193,44 +192,44 @@ impl Guests {
     }
 
     /// The connection of a session. `None` once it has ended.
-    pub(super) fn find(&self, digest: &Arc<SocketDigest>) -> Option<Arc<GuestState>> {
+    pub(super) fn find(&self, digest: &Arc<SocketDigest>) -> Option<Arc<ConnectionState>> {
         Some(Arc::clone(&*self.by_socket.get(&place_of(digest))?))
     }
 
     /// A head has arrived on this connection.
-    pub(super) fn busy(self: &Arc<Self>, digest: &Arc<SocketDigest>) -> Option<Busy> {
+    pub(super) fn busy(self: &Arc<Self>, digest: &Arc<SocketDigest>) -> Option<ActiveRequest> {
         let state = self.find(digest)?;
         state.poll_slots.set_authenticated(false);
         let (received, last) = {
-            let mut turn = state.turn.lock();
-            turn.busy += 1;
-            turn.begun += 1;
-            turn.reading = false;
-            (turn.received.take(), turn.begun >= self.limits.requests)
+            let mut requests = state.requests.lock();
+            requests.busy += 1;
+            requests.begun += 1;
+            requests.reading = false;
+            (requests.received.take(), requests.begun >= self.limits.requests)
         };
         if last {
             state.hangup.send_replace(true);
         }
-        Some(Busy { guests: Arc::clone(self), state, received, last })
+        Some(ActiveRequest { connections: Arc::clone(self), state, received, last })
     }
 }
 
-impl Seat {
+impl ConnectionSlot {
     /// Counts the connection for the client's address.
     ///
     /// # Errors
     /// [`Refusal::PerAddress`].
     pub(super) fn take(&mut self, address: IpAddr) -> Result<(), Refusal> {
-        let guests = &self.guests;
+        let connections = &self.connections;
         let address = of_one_owner(address);
         let one = || (0, PollSlots::new(POLL_SLOTS_PER_ADDRESS));
-        let mut entry = guests.crowd.by_address.entry(address).or_insert_with(one);
+        let mut entry = connections.counts.by_address.entry(address).or_insert_with(one);
         let (count, poll_slots) = &mut *entry;
         *count += 1;
         self.address = Some(address);
         self.poll_slots = Some(poll_slots.clone());
-        if *count > guests.limits.per_address {
-            return Err(guests.refuse(Refusal::PerAddress));
+        if *count > connections.limits.per_address {
+            return Err(connections.refuse(Refusal::PerAddress));
         }
         Ok(())
     }
@@ -241,39 +240,48 @@ impl Seat {
         digest: &Arc<SocketDigest>,
         client: SocketAddr,
         certificate: Option<Arc<ClientCertificate>>,
-    ) -> Guest {
-        let guests = &self.guests;
-        let due = guests.clock.instant() + guests.limits.header_timeout;
-        let state = Arc::new(GuestState {
+    ) -> ClientConnection {
+        let connections = &self.connections;
+        let due = connections.clock.instant() + connections.limits.header_timeout;
+        let state = Arc::new(ConnectionState {
             client,
             certificate,
-            turn: Mutex::new(Turn { busy: 0, begun: 0, reading: false, due, received: None }),
-            poll_slots: ConnectionPollSlots::new(self.poll_slots.as_ref(), &guests.unauthenticated),
+            requests: Mutex::new(RequestState {
+                busy: 0,
+                begun: 0,
+                reading: false,
+                due,
+                received: None,
+            }),
+            poll_slots: ConnectionPollSlots::new(
+                self.poll_slots.as_ref(),
+                &connections.unauthenticated,
+            ),
             finished: AtomicU64::new(0),
             opened: AtomicU64::new(0),
             upgraded: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             flooded: AtomicBool::new(false),
-            lingering: Arc::clone(&guests.crowd.lingering),
+            lingering: Arc::clone(&connections.counts.lingering),
             wants_continue: AtomicBool::new(false),
             speaker: Mutex::default(),
             hangup: watch::Sender::new(false),
         });
-        guests.by_socket.insert(place_of(digest), Arc::clone(&state));
-        Guest { seat: self, digest: Arc::clone(digest), state }
+        connections.by_socket.insert(place_of(digest), Arc::clone(&state));
+        ClientConnection { slot: self, digest: Arc::clone(digest), state }
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let crowd = &self.guests.crowd;
-        crowd.open.fetch_sub(1, Ordering::Relaxed);
-        self.guests.metrics.open.dec();
+        let counts = &self.connections.counts;
+        counts.open.fetch_sub(1, Ordering::Relaxed);
+        self.connections.metrics.open.dec();
         if let Some(address) = self.address {
-            if let Some(mut entry) = crowd.by_address.get_mut(&address) {
+            if let Some(mut entry) = counts.by_address.get_mut(&address) {
                 entry.0 = entry.0.saturating_sub(1);
             }
-            crowd.by_address.remove_if(&address, |_, (count, _)| *count == 0);
+            counts.by_address.remove_if(&address, |_, (count, _)| *count == 0);
         }
     }
 }
@@ -292,8 +300,8 @@ pub(super) fn of_one_owner(address: IpAddr) -> IpAddr {
     }
 }
 
-impl Guest {
-    pub(super) const fn state(&self) -> &Arc<GuestState> {
+impl ClientConnection {
+    pub(super) const fn state(&self) -> &Arc<ConnectionState> {
         &self.state
     }
 
@@ -307,8 +315,8 @@ impl Guest {
         while let Some(patience) = self.patience() {
             sleep(patience).await;
         }
-        if self.state.turn.lock().begun == 0 {
-            self.seat.guests.refuse(Refusal::NoRequest);
+        if self.state.requests.lock().begun == 0 {
+            self.slot.connections.refuse(Refusal::NoRequest);
         }
     }
 
@@ -340,7 +348,7 @@ impl Guest {
 
     /// Returns once a request has come.
     async fn asked(&self) {
-        while self.state.turn.lock().begun == 0 {
+        while self.state.requests.lock().begun == 0 {
             sleep(GLANCE).await;
         }
     }
@@ -348,7 +356,8 @@ impl Guest {
     /// Returns once nothing is being answered: a request over HTTP/2 is logged after its connection may have ended.
     pub(super) async fn done(&self) {
         let mut glances = 0;
-        while self.state.turn.lock().busy > 0 || (self.state.has_unseen() && glances < MOST_GLANCES)
+        while self.state.requests.lock().busy > 0
+            || (self.state.has_unseen() && glances < MOST_GLANCES)
         {
             glances += 1;
             sleep(GLANCE).await;
@@ -357,42 +366,42 @@ impl Guest {
 
     /// How long there is nothing to see to; none when it is overdue.
     fn patience(&self) -> Option<Duration> {
-        let guests = &self.seat.guests;
-        let now = guests.clock.instant();
-        let turn = self.state.turn.lock();
-        if turn.busy > 0 || turn.reading {
+        let connections = &self.slot.connections;
+        let now = connections.clock.instant();
+        let requests = self.state.requests.lock();
+        if requests.busy > 0 || requests.reading {
             // It will have at least this long after the answer.
-            return Some(guests.limits.keepalive_timeout);
+            return Some(connections.limits.keepalive_timeout);
         }
-        let left = turn.due.saturating_duration_since(now);
+        let left = requests.due.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
     }
 }
 
-impl Drop for Guest {
+impl Drop for ClientConnection {
     fn drop(&mut self) {
-        let guests = &self.seat.guests;
-        guests.by_socket.remove(&place_of(&self.digest));
+        let connections = &self.slot.connections;
+        connections.by_socket.remove(&place_of(&self.digest));
         if self.state.flooded.load(Ordering::Relaxed) {
-            guests.refuse(Refusal::Flood);
+            connections.refuse(Refusal::Flood);
         }
         // What the codec refused by itself was opened, and never begun.
         let opened = self.state.opened.load(Ordering::Relaxed);
-        guests.metrics.early.inc_by(opened.saturating_sub(self.state.turn.lock().begun));
+        connections.metrics.early.inc_by(opened.saturating_sub(self.state.requests.lock().begun));
     }
 }
 
-impl GuestState {
+impl ConnectionState {
     /// A head has begun to arrive: whoever reads it sees to it that it comes in time.
     pub(super) fn begin_head(&self) {
-        self.turn.lock().reading = true;
+        self.requests.lock().reading = true;
     }
 
     /// A head was read.
     pub(super) fn receive(&self, received: Received) {
-        let mut turn = self.turn.lock();
-        turn.received = Some(received);
-        turn.reading = true;
+        let mut requests = self.requests.lock();
+        requests.received = Some(received);
+        requests.reading = true;
     }
 
     /// It is about to linger, if not too many do.
@@ -402,7 +411,7 @@ impl GuestState {
 
     /// How many requests were begun.
     pub(super) fn begun(&self) -> u64 {
-        self.turn.lock().begun
+        self.requests.lock().begun
     }
 
     /// Whether some of the requests that came in were not begun yet.
@@ -448,48 +457,6 @@ impl GuestState {
     /// It sent too many frames without content.
     pub(super) fn flooded(&self) {
         self.flooded.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Busy {
-    /// Its connection, over what the listener speaks.
-    pub(super) fn connection(&self, transport: Transport) -> Connection {
-        let certificate = self.state.certificate.clone();
-        Connection { peer: self.state.client, transport, certificate }
-    }
-
-    /// The request has a verified token.
-    pub(super) fn set_authenticated(&self) {
-        self.state.poll_slots.set_authenticated(true);
-    }
-
-    /// The connection is given to another protocol now.
-    pub(super) fn upgrade(&self) {
-        self.state.upgraded.store(true, Ordering::Release);
-    }
-
-    /// Tells the client to send the body that it keeps back (RFC 9110 section 10.1.1), over HTTP/2. Only the connection can
-    /// say it, so it is woken.
-    pub(super) fn say_continue(&self) {
-        self.state.wants_continue.store(true, Ordering::Release);
-        if let Some(speaker) = self.state.speaker.lock().take() {
-            speaker.wake();
-        }
-    }
-
-    /// Whether its body broke the grammar.
-    pub(super) fn is_broken(&self) -> bool {
-        self.state.broken.load(Ordering::Acquire)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let now = self.guests.clock.instant();
-        let mut turn = self.state.turn.lock();
-        turn.busy = turn.busy.saturating_sub(1);
-        turn.due = now + self.guests.limits.keepalive_timeout;
-        self.state.finished.fetch_add(1, Ordering::Release);
     }
 }
 
