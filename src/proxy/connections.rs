@@ -25,9 +25,9 @@ use crate::access::certificate::ClientCertificate;
 use crate::clock::Clock;
 use crate::config::ConnectionLimits;
 use crate::observe::ListenerMetrics;
+use crate::proxy::acceptor::{drain_grace, shutdown_signalled};
 use crate::proxy::head::HeadError;
 use crate::proxy::lingering::{Lingering, Lingers};
-use crate::proxy::listener::{goodbye, told};
 use crate::proxy::poll_slots::{ConnectionPollSlots, PollSlots};
 use crate::proxy::refusal::Refusal;
 
@@ -311,7 +311,7 @@ impl ClientConnection {
     }
 
     /// Returns once the connection has kept us waiting for too long.
-    pub(super) async fn overdue(&self) {
+    pub(super) async fn idle_timeout(&self) {
         while let Some(patience) = self.patience() {
             sleep(patience).await;
         }
@@ -331,9 +331,9 @@ impl ClientConnection {
     /// Returns once we drain and the connection has nothing left to answer. HTTP/2 waits for the client to agree to the end,
     /// which one that is dead never does. Who has just connected may ask before he hears that the connection ends: clients
     /// repeat on another what an old connection did not take, but not what a new one did not.
-    pub(super) async fn farewell(&self, shutdown: &watch::Receiver<bool>) {
-        told(&mut shutdown.clone()).await;
-        let end = goodbye(shutdown);
+    pub(super) async fn drain(&self, shutdown: &watch::Receiver<bool>) {
+        shutdown_signalled(&mut shutdown.clone()).await;
+        let end = drain_grace(shutdown);
         tokio::pin!(end);
         let ended = tokio::select! {
             () = &mut end => true,
@@ -364,7 +364,7 @@ impl ClientConnection {
         }
     }
 
-    /// How long there is nothing to see to; none when it is overdue.
+    /// How long there is nothing to see to; none when it is idle_timeout.
     fn patience(&self) -> Option<Duration> {
         let connections = &self.slot.connections;
         let now = connections.clock.instant();

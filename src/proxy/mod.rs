@@ -4,10 +4,10 @@
 //! done. Every decision is made by `gateway`, from plain values; this module takes them off the wire and puts the outcome
 //! back on it.
 
+mod acceptor;
 mod admin;
 mod attempts;
 mod connections;
-mod edges;
 mod exchange;
 mod exchange_timer;
 mod filter;
@@ -15,7 +15,7 @@ mod head;
 mod hop;
 mod inherited;
 mod lingering;
-mod listener;
+mod listeners;
 mod open_sockets;
 mod own_thread;
 mod poll_slots;
@@ -44,8 +44,8 @@ use crate::config;
 use crate::gateway::Shared;
 use crate::gateway::live::Live;
 use crate::issuers;
-use crate::proxy::edges::{Edges, Plan};
-use crate::proxy::listener::told;
+use crate::proxy::acceptor::shutdown_signalled;
+use crate::proxy::listeners::{OpenListeners, Plan};
 use crate::supervise::keep_up;
 
 /// What the log leaves out of what is below us. Pingora's lines below `error` speak of single connections and retries, with the
@@ -63,10 +63,10 @@ pub use open_sockets::OpenSockets;
 pub struct Server {
     live: Arc<Live>,
     shared: Arc<Shared>,
-    edges: Arc<Edges>,
+    listeners: Arc<OpenListeners>,
     plan: Plan,
     /// Fetches the keys of trusted issuers.
-    tending: JoinSet<()>,
+    refresher: JoinSet<()>,
 }
 
 impl Server {
@@ -83,11 +83,11 @@ impl Server {
         admin: Option<SocketAddr>,
         inherited: &mut Inherited,
     ) -> Result<Self, BindError> {
-        let edges = Edges::new(Arc::clone(&live), Arc::clone(&shared));
-        let plan = edges.plan(listeners, admin, inherited)?;
-        let mut tending = JoinSet::new();
+        let open = OpenListeners::new(Arc::clone(&live), Arc::clone(&shared));
+        let plan = open.plan(listeners, admin, inherited)?;
+        let mut refresher = JoinSet::new();
         let fetching = Arc::clone(&shared);
-        tending.spawn(keep_up("key refresh", move || {
+        refresher.spawn(keep_up("key refresh", move || {
             let fetching = Arc::clone(&fetching);
             async move {
                 let metrics = Arc::clone(&fetching.metrics);
@@ -96,7 +96,7 @@ impl Server {
                 issuers::refresh(&fetching.issuer_keys, clock, observer).await;
             }
         }));
-        Ok(Self { live, shared, edges, plan, tending })
+        Ok(Self { live, shared, listeners: open, plan, refresher })
     }
 
     /// The addresses that are listened on, in the order they were given; a port 0 is now the one that was had.
@@ -114,20 +114,20 @@ impl Server {
     /// The open sockets, for handing them on.
     #[must_use]
     pub fn sockets(&self) -> OpenSockets {
-        self.edges.sockets().clone()
+        self.listeners.sockets().clone()
     }
 
     /// Serves until `shutdown` becomes true (or its sender is gone), and returns once the last request is done. Idle
     /// connections end within two seconds; a tunnel is a request and holds us as long as it lasts. Reloads of the
     /// configuration change the listeners meanwhile.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
-        let Self { live, shared, edges, plan, mut tending } = self;
-        edges.carry_out(plan);
-        let sockets = Arc::downgrade(&edges);
+        let Self { live, shared, listeners, plan, mut refresher } = self;
+        listeners.carry_out(plan);
+        let sockets = Arc::downgrade(&listeners);
         live.attach(sockets);
-        told(&mut shutdown).await;
-        edges.drain().await;
-        tending.shutdown().await;
+        shutdown_signalled(&mut shutdown).await;
+        listeners.drain().await;
+        refresher.shutdown().await;
         if tokio::task::spawn_blocking(move || shared.log.close()).await.is_err() {
             tracing::error!("the access log was not closed");
         }

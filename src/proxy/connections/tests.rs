@@ -135,12 +135,12 @@ async fn j10_a_drain_waits_for_answers_and_hardly_for_anything_else() {
     let connection = connections.slot().unwrap().admit(&socket, peer(1), None);
     let (stop, stopping) = watch::channel(false);
     let patience = Duration::from_secs(60);
-    assert!(timeout(patience, connection.farewell(&stopping)).await.is_err(), "nobody said stop");
+    assert!(timeout(patience, connection.drain(&stopping)).await.is_err(), "nobody said stop");
     stop.send_replace(true);
     let request = connections.busy(&socket).unwrap();
-    assert!(timeout(patience, connection.farewell(&stopping)).await.is_err(), "a request is left");
+    assert!(timeout(patience, connection.drain(&stopping)).await.is_err(), "a request is left");
     drop(request);
-    assert!(timeout(Duration::from_secs(5), connection.farewell(&stopping)).await.is_ok());
+    assert!(timeout(Duration::from_secs(5), connection.drain(&stopping)).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,15 +150,15 @@ async fn who_has_just_connected_may_ask_before_he_hears_of_the_end() {
     let connection = connections.slot().unwrap().admit(&socket, peer(1), None);
     let hangup = connection.hangup();
     let (_stop, stopping) = watch::channel(true);
-    let farewell = connection.farewell(&stopping);
-    tokio::pin!(farewell);
+    let drain = connection.drain(&stopping);
+    tokio::pin!(drain);
     let moment = Duration::from_millis(500);
-    assert!(timeout(moment, &mut farewell).await.is_err() && !*hangup.borrow());
+    assert!(timeout(moment, &mut drain).await.is_err() && !*hangup.borrow());
     let request = connections.busy(&socket).unwrap();
-    assert!(timeout(moment, &mut farewell).await.is_err() && *hangup.borrow());
+    assert!(timeout(moment, &mut drain).await.is_err() && *hangup.borrow());
     drop(request);
-    assert!(timeout(Duration::from_secs(2), &mut farewell).await.is_ok());
+    assert!(timeout(Duration::from_secs(2), &mut drain).await.is_ok());
     // Nobody is waited for who never asks.
     let idle = connections.slot().unwrap().admit(&socket, peer(1), None);
-    assert!(timeout(Duration::from_secs(3), idle.farewell(&stopping)).await.is_ok());
+    assert!(timeout(Duration::from_secs(3), idle.drain(&stopping)).await.is_ok());
 }

@@ -37,11 +37,11 @@ static CANNOT_ACCEPT: LogLimit = LogLimit::new();
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection without requests is kept once we drain: time for one more request, which is answered with
 /// `Connection: close`, so that a client that uses its connections never meets a closed one.
-const GOODBYE: Duration = Duration::from_secs(2);
+const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 4096;
 /// How many of them are still taken in when a listener closes.
-const LAST_GUESTS: usize = BACKLOG as usize;
+const LAST_CONNECTIONS: usize = BACKLOG as usize;
 
 /// Opens a socket. Must be called within a runtime.
 ///
@@ -56,7 +56,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// What stands behind a socket.
-pub(super) struct Door<A> {
+pub(super) struct Acceptor<A> {
     pub(super) app: Arc<A>,
     pub(super) connections: Arc<Connections>,
     /// What TLS is made with, where it ends here; another may take its place at any time.
@@ -68,7 +68,7 @@ pub(super) struct Door<A> {
     pub(super) strict: bool,
 }
 
-impl<A> Clone for Door<A> {
+impl<A> Clone for Acceptor<A> {
     fn clone(&self) -> Self {
         Self {
             app: Arc::clone(&self.app),
@@ -81,7 +81,7 @@ impl<A> Clone for Door<A> {
     }
 }
 
-impl<A: ServerApp + Send + Sync + 'static> Door<A> {
+impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
     /// Accepts until told to stop, then waits until the last connection has ended.
     pub(super) async fn serve(self, socket: Arc<TcpListener>, shutdown: watch::Receiver<bool>) {
         let mut stopping = shutdown.clone();
@@ -89,10 +89,10 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         loop {
             tokio::select! {
                 biased;
-                () = told(&mut stopping) => break,
+                () = shutdown_signalled(&mut stopping) => break,
                 Some(_) = connections.join_next() => {}
                 accepted = socket.accept() => match accepted {
-                    Ok((tcp, peer)) => self.welcome(tcp, peer, &shutdown, &mut connections),
+                    Ok((tcp, peer)) => self.spawn_connection(tcp, peer, &shutdown, &mut connections),
                     Err(error) => {
                         if let Some(left_out) = CANNOT_ACCEPT.allow("accept", self.live.shared().clock.now()) {
                             tracing::warn!(%error, left_out, "cannot accept");
@@ -104,10 +104,12 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         }
         // Who waits to be accepted was told by the system that he is connected. Where the socket lives on, its new edge comes for
         // him, with its own settings; otherwise nobody else may.
-        let last = if Arc::strong_count(&socket) > 1 { 0 } else { LAST_GUESTS };
+        let last = if Arc::strong_count(&socket) > 1 { 0 } else { LAST_CONNECTIONS };
         for _ in 0..last {
             match timeout(Duration::ZERO, socket.accept()).await {
-                Ok(Ok((tcp, peer))) => self.welcome(tcp, peer, &shutdown, &mut connections),
+                Ok(Ok((tcp, peer))) => {
+                    self.spawn_connection(tcp, peer, &shutdown, &mut connections)
+                }
                 Ok(Err(_)) | Err(_) => break,
             }
         }
@@ -115,7 +117,7 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         while connections.join_next().await.is_some() {}
     }
 
-    fn welcome(
+    fn spawn_connection(
         &self,
         tcp: TcpStream,
         peer: SocketAddr,
@@ -123,15 +125,15 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
         connections: &mut JoinSet<()>,
     ) {
         let Ok(slot) = self.connections.slot() else { return };
-        let (door, shutdown) = (self.clone(), shutdown.clone());
+        let (acceptor, shutdown) = (self.clone(), shutdown.clone());
         connections.spawn(async move {
             let opened = tokio::select! {
-                opened = door.open(tcp, peer, slot) => opened,
+                opened = acceptor.open(tcp, peer, slot) => opened,
                 // Nothing was asked yet, so nothing is lost.
-                () = goodbye(&shutdown) => None,
+                () = drain_grace(&shutdown) => None,
             };
             if let Some((stream, connection)) = opened {
-                converse(&door.app, stream, connection, &shutdown).await;
+                serve_connection(&acceptor.app, stream, connection, &shutdown).await;
             }
         });
     }
@@ -209,14 +211,14 @@ impl<A: ServerApp + Send + Sync + 'static> Door<A> {
 }
 
 /// Returns once the word is given, or nobody is left who could give it.
-pub(super) async fn told(shutdown: &mut watch::Receiver<bool>) {
+pub(super) async fn shutdown_signalled(shutdown: &mut watch::Receiver<bool>) {
     drop(shutdown.wait_for(|stop| *stop).await);
 }
 
 /// Returns once the word is given and whoever was about to ask something had the time to.
-pub(super) async fn goodbye(shutdown: &watch::Receiver<bool>) {
-    told(&mut shutdown.clone()).await;
-    sleep(GOODBYE).await;
+pub(super) async fn drain_grace(shutdown: &watch::Receiver<bool>) {
+    shutdown_signalled(&mut shutdown.clone()).await;
+    sleep(DRAIN_GRACE).await;
 }
 
 /// What went wrong, where it was not the time.
@@ -228,7 +230,7 @@ fn failure<T, E: Display>(outcome: Result<Result<T, E>, Elapsed>) -> String {
     }
 }
 
-async fn converse<A: ServerApp>(
+async fn serve_connection<A: ServerApp>(
     app: &Arc<A>,
     stream: Stream,
     connection: ClientConnection,
@@ -248,13 +250,13 @@ async fn converse<A: ServerApp>(
         tokio::select! {
             () = &mut talk => {}
             // HTTP/2 says that a connection ends, and which requests it took (RFC 9113 section 6.8).
-            () = connection.overdue() => if http2 {
+            () = connection.idle_timeout() => if http2 {
                 tokio::select! {
                     () = talk => {}
                     () = connection.go_away() => {}
                 }
             },
-            () = connection.farewell(shutdown) => {}
+            () = connection.drain(shutdown) => {}
         }
         // Here it ends, with the turn that it may have been given.
     }

@@ -1,7 +1,7 @@
 //! The listeners that are open, and how a reload changes them.
 //!
 //! An address that stays keeps its socket, so that nobody is refused. Where only certificates changed, new handshakes see them
-//! and open connections go on. Where anything else changed, the old edge drains while the new one accepts from the same
+//! and open connections go on. Where anything else changed, the old listener drains while the new one accepts from the same
 //! socket: connections that are open get one more answer under the settings they came in under.
 
 use std::net::SocketAddr;
@@ -24,11 +24,11 @@ use tokio::task::JoinSet;
 use crate::config::{ConnectionLimits, Listener};
 use crate::gateway::Shared;
 use crate::gateway::live::{BindError, Live, Sockets};
+use crate::proxy::acceptor::{self, Acceptor};
 use crate::proxy::admin::Admin;
 use crate::proxy::connections::{ConnectionCounts, Connections};
 use crate::proxy::filter::EdgeProxy;
 use crate::proxy::inherited::Inherited;
-use crate::proxy::listener::{self, Door};
 use crate::proxy::open_sockets::OpenSockets;
 use crate::proxy::own_thread::OwnThread;
 use crate::proxy::poll_slots::PollSlots;
@@ -52,7 +52,7 @@ const ADMIN_CONNECTIONS: usize = 256;
 const ADMIN: &str = "admin";
 
 /// Everything that accepts.
-pub(super) struct Edges {
+pub(super) struct OpenListeners {
     live: Arc<Live>,
     shared: Arc<Shared>,
     draining: Arc<AtomicBool>,
@@ -70,8 +70,8 @@ pub(super) struct Edges {
 
 #[derive(Default)]
 struct Open {
-    edges: Vec<Edge>,
-    admin: Option<Operator>,
+    listeners: Vec<OpenListener>,
+    admin: Option<AdminListener>,
     tasks: JoinSet<()>,
     operators: JoinSet<()>,
     /// We drain, and open nothing any more.
@@ -79,7 +79,7 @@ struct Open {
 }
 
 /// One listener of the configuration.
-struct Edge {
+struct OpenListener {
     settings: Listener,
     socket: Arc<TcpListener>,
     tls: Option<Arc<ArcSwap<ServerConfig>>>,
@@ -87,8 +87,8 @@ struct Edge {
     close: watch::Sender<bool>,
 }
 
-/// The operator's listener.
-struct Operator {
+/// The open listener for metrics and health.
+struct AdminListener {
     configured: SocketAddr,
     socket: Arc<TcpListener>,
     /// Dropping it closes the listener.
@@ -98,26 +98,26 @@ struct Operator {
 /// What a change of the listeners comes to, with every socket that it needs.
 #[derive(Debug)]
 pub(super) struct Plan {
-    edges: Vec<PlannedEdge>,
+    listeners: Vec<PlannedListener>,
     admin: Option<(SocketAddr, Option<Arc<TcpListener>>)>,
 }
 
-struct PlannedEdge {
+struct PlannedListener {
     settings: Listener,
     socket: Arc<TcpListener>,
     tls: Option<Arc<ServerConfig>>,
 }
 
-impl fmt::Debug for PlannedEdge {
+impl fmt::Debug for PlannedListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PlannedEdge").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("PlannedListener").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 
 impl Plan {
     /// Where the listeners are, in the order of the configuration.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        self.edges.iter().map(PlannedEdge::address).collect()
+        self.listeners.iter().map(PlannedListener::address).collect()
     }
 
     /// Where a new operator's listener is.
@@ -128,20 +128,20 @@ impl Plan {
     }
 }
 
-impl PlannedEdge {
+impl PlannedListener {
     fn address(&self) -> SocketAddr {
         // A socket that is bound knows where.
         self.socket.local_addr().unwrap_or(self.settings.address)
     }
 }
 
-impl fmt::Debug for Edges {
+impl fmt::Debug for OpenListeners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Edges").field("draining", &self.draining).finish_non_exhaustive()
+        f.debug_struct("OpenListeners").field("draining", &self.draining).finish_non_exhaustive()
     }
 }
 
-impl Edges {
+impl OpenListeners {
     /// Nothing is open yet. Must be called within the runtime that will serve.
     pub(super) fn new(live: Arc<Live>, shared: Arc<Shared>) -> Arc<Self> {
         let conf = Arc::new(ServerConf {
@@ -176,7 +176,7 @@ impl Edges {
             let mut open = self.open.lock();
             open.closed = true;
             // Dropping their senders tells them.
-            open.edges.clear();
+            open.listeners.clear();
             if self.sockets.are_handed_over() {
                 // Whoever asks the operator's address now means the process that took over.
                 open.admin = None;
@@ -204,18 +204,18 @@ impl Edges {
     ) -> Result<Plan, BindError> {
         let open = self.open.lock();
         let _within = self.runtime.enter();
-        let mut edges = Vec::with_capacity(listeners.len());
+        let mut planned = Vec::with_capacity(listeners.len());
         for settings in listeners {
             let address = settings.address;
             let failed = |cause| BindError { address, cause };
             let tls = settings.tls.as_ref().map(|own| tls::server_config(own, &self.shared.clock));
             let tls = tls.transpose().map_err(|error| failed(io::Error::other(error)))?;
-            let socket = match open.edges.iter().find(|edge| edge.settings.address == address) {
+            let socket = match open.listeners.iter().find(|open| open.settings.address == address) {
                 // Port 0 asks for a free one, each time another, but not again at a reload.
-                Some(edge) => Arc::clone(&edge.socket),
+                Some(listener) => Arc::clone(&listener.socket),
                 None => self.socket(address, inherited).map_err(failed)?,
             };
-            edges.push(PlannedEdge { settings: settings.clone(), socket, tls });
+            planned.push(PlannedListener { settings: settings.clone(), socket, tls });
         }
         let admin = match admin {
             None => None,
@@ -229,7 +229,7 @@ impl Edges {
                 Some((address, Some(self.socket(address, inherited).map_err(failed)?)))
             }
         };
-        Ok(Plan { edges, admin })
+        Ok(Plan { listeners: planned, admin })
     }
 
     /// What the operator's listener runs on.
@@ -250,7 +250,7 @@ impl Edges {
     ) -> io::Result<Arc<TcpListener>> {
         let socket = match inherited.take(address) {
             Some(socket) => TcpListener::from_std(socket)?,
-            None => listener::bind(address).map_err(|cause| {
+            None => acceptor::bind(address).map_err(|cause| {
                 let others = inherited.addresses().chain(self.sockets.addresses());
                 dual_stack(address, others, cause)
             })?,
@@ -267,16 +267,16 @@ impl Edges {
         if open.closed {
             return;
         }
-        let mut before = mem::take(&mut open.edges);
-        for PlannedEdge { settings, socket, tls } in plan.edges {
-            let found = before.iter().position(|edge| Arc::ptr_eq(&edge.socket, &socket));
+        let mut before = mem::take(&mut open.listeners);
+        for PlannedListener { settings, socket, tls } in plan.listeners {
+            let found = before.iter().position(|listener| Arc::ptr_eq(&listener.socket, &socket));
             let old = found.map(|at| before.swap_remove(at));
-            let edge = match old {
+            let listener = match old {
                 Some(old) if old.settings.has_settings_of(&settings) => {
                     if let (Some(slot), Some(tls)) = (&old.tls, tls) {
                         slot.store(tls);
                     }
-                    Edge { settings, ..old }
+                    OpenListener { settings, ..old }
                 }
                 old => {
                     let counts = old.map(|old| {
@@ -288,11 +288,11 @@ impl Edges {
                     self.start(&mut open.tasks, settings, socket, tls, counts.unwrap_or_default())
                 }
             };
-            open.edges.push(edge);
+            open.listeners.push(listener);
         }
-        for edge in before {
-            tracing::info!(address = %edge.settings.address, "closing: not configured any more");
-            self.sockets.remove(&edge.socket);
+        for listener in before {
+            tracing::info!(address = %listener.settings.address, "closing: not configured any more");
+            self.sockets.remove(&listener.socket);
         }
         if let Some(old) = &open.admin
             && plan.admin.as_ref().is_none_or(|(_, socket)| socket.is_some())
@@ -316,7 +316,7 @@ impl Edges {
         socket: Arc<TcpListener>,
         tls: Option<Arc<ServerConfig>>,
         counts: Arc<ConnectionCounts>,
-    ) -> Edge {
+    ) -> OpenListener {
         let tls = tls.map(|config| Arc::new(ArcSwap::new(config)));
         let name = settings.address.to_string();
         let metrics = self.shared.metrics.listener(&name);
@@ -325,7 +325,7 @@ impl Edges {
         let connections =
             Connections::new(clock, settings.limits, Arc::clone(&counts), metrics, unauthenticated);
         let (close, closing) = watch::channel(false);
-        let door = Door {
+        let acceptor = Acceptor {
             app: Arc::new(RecheckedProxy {
                 proxy: Arc::new(self.proxy(&settings, &connections)),
                 connections: Arc::clone(&connections),
@@ -338,8 +338,8 @@ impl Edges {
             proxy_protocol: settings.proxy_protocol,
             strict: true,
         };
-        tasks.spawn_on(door.serve(Arc::clone(&socket), closing), &self.runtime);
-        Edge { settings, socket, tls, counts, close }
+        tasks.spawn_on(acceptor.serve(Arc::clone(&socket), closing), &self.runtime);
+        OpenListener { settings, socket, tls, counts, close }
     }
 
     fn proxy(&self, settings: &Listener, connections: &Arc<Connections>) -> HttpProxy<EdgeProxy> {
@@ -367,7 +367,7 @@ impl Edges {
         operators: &mut JoinSet<()>,
         configured: SocketAddr,
         socket: Arc<TcpListener>,
-    ) -> Operator {
+    ) -> AdminListener {
         let limits = ConnectionLimits {
             connections: ADMIN_CONNECTIONS,
             per_address: ADMIN_CONNECTIONS,
@@ -376,7 +376,7 @@ impl Edges {
         let metrics = self.shared.metrics.listener(ADMIN);
         let clock = Arc::clone(&self.shared.clock);
         let (close, closing) = watch::channel(false);
-        let door = Door {
+        let acceptor = Acceptor {
             app: Arc::new(Admin {
                 live: Arc::clone(&self.live),
                 shared: Arc::clone(&self.shared),
@@ -397,12 +397,12 @@ impl Edges {
         let address = socket.local_addr().unwrap_or(configured);
         tracing::info!(%address, "admin listening");
         let runtime = self.operator().unwrap_or(&self.runtime);
-        operators.spawn_on(door.serve(Arc::clone(&socket), closing), runtime);
-        Operator { configured, socket, _close: close }
+        operators.spawn_on(acceptor.serve(Arc::clone(&socket), closing), runtime);
+        AdminListener { configured, socket, _close: close }
     }
 }
 
-impl Sockets for Edges {
+impl Sockets for OpenListeners {
     fn prepare(
         &self,
         listeners: &[Listener],
