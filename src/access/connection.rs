@@ -22,12 +22,12 @@ pub enum Transport {
     /// TLS, ended by us.
     Tls,
     /// Nothing protects them here; the rule says what the operator vouches for.
-    Plain(PlainRule),
+    Plain(PlaintextPolicy),
 }
 
 /// Whether credentials are taken on a plain listener (RFC 6749 section 1.6 wants TLS wherever a password travels).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlainRule {
+pub enum PlaintextPolicy {
     /// The listener is bound to loopback: the bytes never leave the machine.
     Loopback,
     /// A trusted proxy ends TLS in front of us, and must say so on each request.

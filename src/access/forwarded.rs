@@ -68,13 +68,13 @@ const FORWARDED_PROTO: &str = "x-forwarded-proto";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::connection::PlainRule;
+    use crate::access::connection::PlaintextPolicy;
     use http::HeaderValue;
 
     fn from(peer: &str) -> Connection {
         Connection {
             peer: format!("{peer}:1000").parse().unwrap(),
-            transport: Transport::Plain(PlainRule::BehindTls),
+            transport: Transport::Plain(PlaintextPolicy::BehindTls),
             certificate: None,
         }
     }

@@ -21,7 +21,7 @@ use crate::gateway::Shared;
 use crate::gateway::live::Live;
 use crate::keys::{Algorithm, generate};
 use crate::observe;
-use crate::proxy::{Inherited, QUIET, Server};
+use crate::proxy::{Inherited, LOG_FILTER, Server};
 use crate::random::{OsRandom, identifier};
 use crate::secret::Secret;
 use crate::state::Roster;
@@ -41,7 +41,7 @@ pub(super) fn demo() -> anyhow::Result<ExitCode> {
         let file = write_files(&scratch.0, address, application.local_addr()?)?;
         tokio::spawn(run_application(application));
 
-        observe::init_logging(&QUIET).context("the log")?;
+        observe::init_logging(&LOG_FILTER).context("the log")?;
         let loaded = config::load(&file, &SystemSources);
         let problems =
             || loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");

@@ -27,7 +27,7 @@ use crate::config::SystemSources;
 use crate::gateway::Shared;
 use crate::gateway::live::Live;
 use crate::observe;
-use crate::proxy::{Inherited, QUIET, Server};
+use crate::proxy::{Inherited, LOG_FILTER, Server};
 use crate::random::OsRandom;
 use crate::state::{Roster, Store, StoreError};
 
@@ -61,7 +61,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let read = read(file);
     print_problems(&read.problems, &read.warnings);
     let Some(config) = read.config else { return Ok(ExitCode::from(INVALID)) };
-    observe::init_logging(&QUIET).context("the log")?;
+    observe::init_logging(&LOG_FILTER).context("the log")?;
     if let Err(error) = hidden {
         tracing::warn!(%error, "other processes of this user may be able to read the memory of this one");
     }

@@ -18,7 +18,7 @@ pub use exposure::Exposure;
 pub use files::Files;
 pub use model::{
     ClientAuthorities, Config, ConnectionLimits, Endpoints, Expectation, KeyFolder, Listener,
-    Login, Operation, Persona, PolicyTest, StateConfig, Tls, TlsIdentity, Tokens,
+    Login, Persona, PolicyTest, ProcessSettings, StateConfig, Tls, TlsIdentity, Tokens,
 };
 pub use sources::{SourceFile, Sources, SystemSources};
 pub use yaml::problem::Problem;

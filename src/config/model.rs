@@ -10,7 +10,7 @@ use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 
 use super::files::Files;
-use crate::access::connection::{PlainRule, Transport};
+use crate::access::connection::{PlaintextPolicy, Transport};
 use crate::access::forwarded::TrustedProxies;
 use crate::access::identity::Identity;
 use crate::clock::Timestamp;
@@ -52,14 +52,14 @@ pub struct Config {
     /// What the file expects of itself.
     pub tests: Vec<PolicyTest>,
     /// How the process is run.
-    pub operation: Operation,
+    pub operation: ProcessSettings,
     /// What it was read from.
     pub files: Files,
 }
 
 /// How the process is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Operation {
+pub struct ProcessSettings {
     /// How long requests in flight have to finish once the process is told to stop.
     pub drain: Duration,
     /// How often the files are looked at for changes; `None` for never.
@@ -74,7 +74,7 @@ pub struct Listener {
     /// The certificates, where TLS ends here.
     pub tls: Option<Tls>,
     /// What holds for credentials where TLS does not end here.
-    pub plain: PlainRule,
+    pub plain: PlaintextPolicy,
     /// The `Strict-Transport-Security` of every answer (RFC 6797); only where TLS ends here.
     pub hsts: Option<HeaderValue>,
     /// Whether a balancer in front says the client's address on each connection, with a PROXY header.

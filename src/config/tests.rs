@@ -376,9 +376,9 @@ fn what_is_loaded_is_what_was_written() {
     let text = std::fs::read_to_string(Path::new(FIXTURES).join("valid/full.yaml")).unwrap();
     let config = load_text(&text).config.unwrap();
     let rules: Vec<_> = config.listeners.iter().map(Listener::transport).collect();
-    use crate::access::connection::{PlainRule, Transport};
-    let plain =
-        [PlainRule::BehindTls, PlainRule::Loopback, PlainRule::Redirect].map(Transport::Plain);
+    use crate::access::connection::{PlaintextPolicy, Transport};
+    let plain = [PlaintextPolicy::BehindTls, PlaintextPolicy::Loopback, PlaintextPolicy::Redirect]
+        .map(Transport::Plain);
     assert_eq!(rules, [Transport::Tls, plain[0], plain[1], plain[2]]);
     let hsts = config.listeners.iter().map(|listener| listener.hsts.as_ref());
     let hsts: Vec<_> = hsts.map(|field| field.map(|field| field.to_str().unwrap())).collect();

@@ -14,7 +14,7 @@ use http::{HeaderMap, Method};
 
 use crate::access::authorize::authorize;
 use crate::access::certificate::ClientCertificate;
-use crate::access::connection::{Connection, PlainRule, Transport};
+use crate::access::connection::{Connection, PlaintextPolicy, Transport};
 use crate::access::denial::{Denial, Refusal};
 use crate::access::edits::{HeaderEdits, Provenance};
 use crate::access::identity::Claim;
@@ -103,7 +103,7 @@ impl Gateway {
 
     fn walk(&self, head: &RequestHead<'_>, now: Timestamp) -> Result<Decision, Denial> {
         let target = Target::parse(head.target, head.authority, head.headers).map_err(refused)?;
-        if head.connection.transport == Transport::Plain(PlainRule::Redirect) {
+        if head.connection.transport == Transport::Plain(PlaintextPolicy::Redirect) {
             return Err(Denial::new(self.redirect(&target, head)));
         }
         if let Some(endpoint) = self.own_endpoint(&target, head)? {
@@ -179,11 +179,11 @@ impl Gateway {
                 Endpoint::Token | Endpoint::Revoke | Endpoint::Introspect | Endpoint::Userinfo,
                 Transport::Plain(rule),
             ) => match rule {
-                PlainRule::Loopback | PlainRule::Insecure => true,
-                PlainRule::BehindTls => {
+                PlaintextPolicy::Loopback | PlaintextPolicy::Insecure => true,
+                PlaintextPolicy::BehindTls => {
                     self.trusted_proxies.is_https(head.connection, head.headers)
                 }
-                PlainRule::Refused | PlainRule::Redirect => false,
+                PlaintextPolicy::Refused | PlaintextPolicy::Redirect => false,
             },
         };
         if vouched { Ok(()) } else { Err(Denial::new(Refusal::Plaintext)) }

@@ -13,7 +13,9 @@ use std::{fmt, io};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use crate::config::{self, Config, Files, Listener, Operation, Problem, Sources, StateConfig, Tls};
+use crate::config::{
+    self, Config, Files, Listener, Problem, ProcessSettings, Sources, StateConfig, Tls,
+};
 use crate::gateway::dry_run::{self, TestFailure};
 use crate::gateway::{Gateway, Shared, removed};
 
@@ -29,7 +31,7 @@ pub struct Live {
     state: Option<StateConfig>,
     /// Where connections come in, once they do.
     sockets: OnceLock<Weak<dyn Sockets>>,
-    operation: ArcSwap<Operation>,
+    operation: ArcSwap<ProcessSettings>,
     /// What was read last, in force or refused.
     files: Mutex<Files>,
 }
@@ -128,7 +130,7 @@ impl Live {
 
     /// How the process is run, by the configuration in force.
     #[must_use]
-    pub fn operation(&self) -> Operation {
+    pub fn operation(&self) -> ProcessSettings {
         **self.operation.load()
     }
 

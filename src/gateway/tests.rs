@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::connection::{PlainRule, Transport};
+use crate::access::connection::{PlaintextPolicy, Transport};
 use crate::clock::ManualClock;
 use crate::config::{self, SourceFile, Sources};
 use crate::gateway::decide::{Decision, RequestHead};
@@ -339,14 +339,14 @@ fn credentials_are_taken_over_plain_http_only_where_somebody_vouches_for_it() {
     text.push_str("trusted_proxies: [10.0.0.0/8]\n");
     let gateway = gateway(&text);
     for (rule, peer, proto, expected) in [
-        (PlainRule::Loopback, "203.0.113.9:1", None, "Token"),
-        (PlainRule::Insecure, "203.0.113.9:1", None, "Token"),
-        (PlainRule::Refused, "203.0.113.9:1", None, "403 plaintext_refused"),
-        (PlainRule::Refused, "10.0.0.1:1", Some("https"), "403 plaintext_refused"),
-        (PlainRule::BehindTls, "10.0.0.1:1", Some("https"), "Token"),
-        (PlainRule::BehindTls, "10.0.0.1:1", Some("http"), "403 plaintext_refused"),
-        (PlainRule::BehindTls, "10.0.0.1:1", None, "403 plaintext_refused"),
-        (PlainRule::BehindTls, "203.0.113.9:1", Some("https"), "403 plaintext_refused"),
+        (PlaintextPolicy::Loopback, "203.0.113.9:1", None, "Token"),
+        (PlaintextPolicy::Insecure, "203.0.113.9:1", None, "Token"),
+        (PlaintextPolicy::Refused, "203.0.113.9:1", None, "403 plaintext_refused"),
+        (PlaintextPolicy::Refused, "10.0.0.1:1", Some("https"), "403 plaintext_refused"),
+        (PlaintextPolicy::BehindTls, "10.0.0.1:1", Some("https"), "Token"),
+        (PlaintextPolicy::BehindTls, "10.0.0.1:1", Some("http"), "403 plaintext_refused"),
+        (PlaintextPolicy::BehindTls, "10.0.0.1:1", None, "403 plaintext_refused"),
+        (PlaintextPolicy::BehindTls, "203.0.113.9:1", Some("https"), "403 plaintext_refused"),
     ] {
         let connection = Connection {
             peer: peer.parse().unwrap(),

@@ -35,7 +35,7 @@ const NO_ANSWER: u16 = 499;
 
 /// What was done with the request.
 #[derive(Debug)]
-pub(super) enum Fate {
+pub(super) enum Disposition {
     /// Nothing yet; it stays so when the client leaves before it could be judged.
     Undecided,
     /// Its head was refused before any decision.
@@ -61,7 +61,7 @@ pub(super) struct Exchange {
     pub(super) path: String,
     /// The method as received, where the head was refused as a whole.
     pub(super) method: Option<String>,
-    pub(super) fate: Fate,
+    pub(super) disposition: Disposition,
     /// Why it went wrong after it was let through.
     pub(super) failure: Option<Reason>,
     /// What became of the attempts to reach the upstream.
@@ -106,7 +106,7 @@ impl Exchange {
             client: None,
             path: String::new(),
             method: None,
-            fate: Fate::Undecided,
+            disposition: Disposition::Undecided,
             failure: None,
             attempts: Attempts::default(),
             interim_answers: 0,
@@ -131,9 +131,12 @@ impl Exchange {
 
     /// The proof that it may be forwarded, if it may.
     pub(super) fn permit(&self) -> Option<&Permit> {
-        match &self.fate {
-            Fate::Forwarded(permit) => Some(permit),
-            Fate::Undecided | Fate::Malformed | Fate::Refused(_) | Fate::Served(..) => None,
+        match &self.disposition {
+            Disposition::Forwarded(permit) => Some(permit),
+            Disposition::Undecided
+            | Disposition::Malformed
+            | Disposition::Refused(_)
+            | Disposition::Served(..) => None,
         }
     }
 
@@ -143,7 +146,7 @@ impl Exchange {
         if let (Some(_), Some(active)) = (permit.subject(), &self.active) {
             active.set_authenticated();
         }
-        self.fate = Fate::Forwarded(permit);
+        self.disposition = Disposition::Forwarded(permit);
     }
 
     /// The server to try next; what was kept of the body is sent there anew. `None` when there is none left.
@@ -156,7 +159,7 @@ impl Exchange {
 
     /// The attempts, and the upstream that they are for.
     pub(super) fn attempts(&mut self) -> Option<(&mut Attempts, &Upstream)> {
-        let Fate::Forwarded(permit) = &self.fate else { return None };
+        let Disposition::Forwarded(permit) = &self.disposition else { return None };
         Some((&mut self.attempts, permit.upstream()))
     }
 
@@ -322,7 +325,7 @@ impl Exchange {
     fn overloaded(&mut self) -> Option<Answer> {
         let denial = self.permit()?.overloaded();
         let answer = denial.answer();
-        self.fate = Fate::Refused(denial);
+        self.disposition = Disposition::Refused(denial);
         Some(answer)
     }
 
@@ -365,13 +368,13 @@ impl Exchange {
     }
 
     fn tell<'a>(&'a self, record: &mut Record<'a>) {
-        match &self.fate {
-            Fate::Undecided => {}
-            Fate::Malformed => {
+        match &self.disposition {
+            Disposition::Undecided => {}
+            Disposition::Malformed => {
                 record.decision = Decided::Refuse;
                 record.reason = Some(Reason::BadRequest);
             }
-            Fate::Refused(denial) => {
+            Disposition::Refused(denial) => {
                 record.decision = Decided::Refuse;
                 record.reason = Some(denial.reason());
                 record.detail = denial.detail();
@@ -383,7 +386,7 @@ impl Exchange {
                     record.cached = Some(denial.cached());
                 }
             }
-            Fate::Served(endpoint, outcome) => {
+            Disposition::Served(endpoint, outcome) => {
                 record.decision = match outcome.refused {
                     None => Decided::Serve,
                     Some(Reason::InternalError) => Decided::Error,
@@ -398,7 +401,7 @@ impl Exchange {
                 record.refresh = outcome.refresh;
                 record.is_login = endpoint.takes_credentials();
             }
-            Fate::Forwarded(permit) => {
+            Disposition::Forwarded(permit) => {
                 match self.failure {
                     // What was forwarded has come to its end, though not to the one that was wanted.
                     None | Some(Reason::TunnelTimeout | Reason::ClientGone) => {

@@ -23,7 +23,7 @@ use crate::gateway::decide::{Decision, RequestHead};
 use crate::gateway::live::Live;
 use crate::log_limit::LogLimit;
 use crate::proxy::connections::{ActiveRequest, Connections, Received};
-use crate::proxy::exchange::{Exchange, Fate};
+use crate::proxy::exchange::{Disposition, Exchange};
 use crate::proxy::head::{self, HeadBounds};
 use crate::proxy::respond::BodyError;
 use crate::proxy::slots::RequestSlots;
@@ -75,7 +75,7 @@ impl EdgeProxy {
             Some(Received::Refused { error, method, target }) => {
                 exchange.path = path_text(target.as_bytes());
                 exchange.method = Some(method);
-                exchange.fate = Fate::Malformed;
+                exchange.disposition = Disposition::Malformed;
                 return Ok(Verdict::Hangup(error.answer()));
             }
             Some(Received::Head(target)) => target,
@@ -85,7 +85,7 @@ impl EdgeProxy {
         if session.as_http2().is_some() {
             let bounds = HeadBounds::from(self.connections.limits());
             if let Err(error) = head::check_h2(&target, &request.headers, bounds) {
-                exchange.fate = Fate::Malformed;
+                exchange.disposition = Disposition::Malformed;
                 return Ok(Verdict::Hangup(error.answer()));
             }
         }
@@ -103,12 +103,12 @@ impl EdgeProxy {
         let now = self.shared.clock.now();
         Ok(match exchange.gateway.decide(&head, now) {
             Decision::Serve(endpoint) => {
-                exchange.fate = Fate::Served(endpoint, Box::default());
+                exchange.disposition = Disposition::Served(endpoint, Box::default());
                 Verdict::Serve(endpoint, query_of(&target))
             }
             Decision::Refuse(denial) => {
                 let answer = denial.answer();
-                exchange.fate = Fate::Refused(denial);
+                exchange.disposition = Disposition::Refused(denial);
                 Verdict::Refuse(answer)
             }
             Decision::Forward(permit) => {
@@ -136,7 +136,7 @@ impl EdgeProxy {
                 }
                 Err(error) => {
                     let outcome = Outcome::refused(error.reason());
-                    exchange.fate = Fate::Served(endpoint, Box::new(outcome));
+                    exchange.disposition = Disposition::Served(endpoint, Box::new(outcome));
                     return Ok(error.answer());
                 }
             }
@@ -151,7 +151,7 @@ impl EdgeProxy {
         };
         let request = EndpointRequest { client, method, headers, query, body };
         let served = exchange.gateway.serve(endpoint, &request).await;
-        exchange.fate = Fate::Served(endpoint, Box::new(served.outcome));
+        exchange.disposition = Disposition::Served(endpoint, Box::new(served.outcome));
         Ok(served.answer)
     }
 

@@ -51,7 +51,7 @@ use crate::supervise::keep_up;
 /// What the log leaves out of what is below us. Pingora's lines below `error` speak of single connections and retries, with the
 /// request's target; the access log has the path already, and leaves out the query. Its errors about clients that leave or send
 /// garbage, and what the codecs of HTTP/2 and TLS think of their peers, could fill any disk; what matters of them is counted.
-pub const QUIET: [&str; 5] =
+pub const LOG_FILTER: [&str; 5] =
     ["pingora_core=error", "pingora_core::apps=off", "pingora_proxy=off", "h2=off", "rustls=off"];
 
 pub use crate::gateway::live::BindError;

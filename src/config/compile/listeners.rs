@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::values::{items, network};
 use super::{Compiler, hsts, limits, tls};
-use crate::access::connection::PlainRule;
+use crate::access::connection::PlaintextPolicy;
 use crate::config::model::{Listener, Tokens};
 use crate::config::raw::{List, RawConfig, RawListener};
 use crate::config::yaml::path::YamlPath;
@@ -101,7 +101,7 @@ fn plain_rule(
     raw: &RawListener,
     address: Option<SocketAddr>,
     proxies: bool,
-) -> PlainRule {
+) -> PlaintextPolicy {
     let are_proxies = are_proxies(compiler, proxies);
     let document = &mut compiler.document;
     let behind_tls = raw.behind_tls == Some(true);
@@ -139,19 +139,19 @@ fn plain_rule(
         document.warn(&place.key("insecure_plaintext"), message, None);
     }
     if redirect {
-        return PlainRule::Redirect;
+        return PlaintextPolicy::Redirect;
     }
     match (behind_tls, insecure, loopback) {
-        (true, _, _) => PlainRule::BehindTls,
-        (_, _, true) => PlainRule::Loopback,
-        (_, true, _) => PlainRule::Insecure,
+        (true, _, _) => PlaintextPolicy::BehindTls,
+        (_, _, true) => PlaintextPolicy::Loopback,
+        (_, true, _) => PlaintextPolicy::Insecure,
         _ => {
             if !tls && address.is_some() {
                 let message = "there is no TLS here, so requests with credentials are refused";
                 let hint = Some("add `tls`, or `behind_tls: true` when a proxy ends TLS");
                 document.warn(place, message, hint);
             }
-            PlainRule::Refused
+            PlaintextPolicy::Refused
         }
     }
 }
@@ -164,7 +164,7 @@ pub(super) fn check_redirects<'a>(
     mut routes: impl Iterator<Item = &'a Route>,
 ) {
     let named = !tokens.hosts.is_empty() || routes.any(|route| route.host != HostPattern::Any);
-    let redirects = |listener: &Listener| listener.plain == PlainRule::Redirect;
+    let redirects = |listener: &Listener| listener.plain == PlaintextPolicy::Redirect;
     if !named && listeners.iter().any(redirects) {
         let message = "there is no host to redirect to: the file names none";
         let hint = Some("name yours under `tokens.hosts`, or as `host` of routes".to_owned());

@@ -14,9 +14,9 @@ mod keys;
 mod limits;
 mod listeners;
 mod login;
-mod operation;
 mod own_addresses;
 mod pem_files;
+mod process_settings;
 mod reading;
 mod routes;
 mod scopes;
@@ -86,7 +86,7 @@ pub(super) fn compile(
     }
     let tests = tests::compile(compiler, raw.tests.as_ref(), &users, &mut scopes);
     let login = login::compile(compiler, raw.login.as_ref());
-    let operation = operation::compile(compiler, raw);
+    let operation = process_settings::compile(compiler, raw);
     scopes.warn_of_unused(compiler);
     let users::Users { store, problems, warnings, .. } = users;
     let document = std::mem::replace(&mut compiler.document, Document::empty());

@@ -12,7 +12,7 @@ const ROUTES: &str = r"
 
 /// What a request comes to on that listener: a status and a reason, and where it is sent.
 fn asked(gateway: &Gateway, method: &Method, host: &str, target: &str) -> String {
-    let transport = Transport::Plain(PlainRule::Redirect);
+    let transport = Transport::Plain(PlaintextPolicy::Redirect);
     let connection =
         Connection { peer: "203.0.113.9:1".parse().unwrap(), transport, certificate: None };
     let mut ask = Ask { connection, ..Ask::new(gateway) };

@@ -123,7 +123,7 @@ struct Expected {
 }
 
 /// What a request comes to.
-enum Fate {
+enum Disposition {
     Forward(String, Option<&'static str>),
     /// It is answered at the edge, and the connection goes on.
     Refuse,
@@ -202,25 +202,25 @@ impl World {
         // Others arrive in another spelling: without a last dot, or with a shorter port.
         let host = if is_sure { host } else { Vec::new() };
         match self.fate(&request, &path) {
-            Fate::Forward(target, subject) => {
+            Disposition::Forward(target, subject) => {
                 script.expected.push(Expected { request, target, host, subject });
             }
-            Fate::Refuse => {}
-            Fate::Doubtful => script.is_exact = false,
+            Disposition::Refuse => {}
+            Disposition::Doubtful => script.is_exact = false,
         }
     }
 
-    fn fate(&self, request: &Request, target: &[u8]) -> Fate {
+    fn fate(&self, request: &Request, target: &[u8]) -> Disposition {
         let mut halves = target.splitn(2, |byte| *byte == b'?');
         let (path, query) = (halves.next().unwrap_or_default(), halves.next());
-        let Some(segments) = clean(path) else { return Fate::Doubtful };
+        let Some(segments) = clean(path) else { return Disposition::Doubtful };
         let good = |byte: &u8| matches!(byte, 0x21..=0x7e) && !b"#\"<>\\".contains(byte);
         if !query.unwrap_or_default().iter().all(good) {
-            return Fate::Doubtful;
+            return Disposition::Doubtful;
         }
         let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
         if !methods.contains(&&*request.method) {
-            return Fate::Doubtful;
+            return Disposition::Doubtful;
         }
         let mut sent = spelt(path);
         if let Some(query) = query {
@@ -228,15 +228,15 @@ impl World {
         }
         let who = self.bearer(request);
         match (segments.first().map(|first| &**first), who) {
-            (Some(b"public"), _) => Fate::Forward(sent, None),
-            (Some(b"private"), Credential::Good(who)) => Fate::Forward(sent, Some(who)),
-            (Some(b"admin"), Credential::Good("alice")) => Fate::Forward(sent, Some("alice")),
+            (Some(b"public"), _) => Disposition::Forward(sent, None),
+            (Some(b"private"), Credential::Good(who)) => Disposition::Forward(sent, Some(who)),
+            (Some(b"admin"), Credential::Good("alice")) => Disposition::Forward(sent, Some("alice")),
             (Some(b""), Credential::Good(who)) if segments.len() == 1 => {
-                Fate::Forward(sent, Some(who))
+                Disposition::Forward(sent, Some(who))
             }
-            (Some(b""), Credential::Absent) if segments.len() == 1 => Fate::Forward(sent, None),
-            (Some(b"private" | b"admin"), Credential::Absent | Credential::Good(_)) => Fate::Refuse,
-            _ => Fate::Doubtful,
+            (Some(b""), Credential::Absent) if segments.len() == 1 => Disposition::Forward(sent, None),
+            (Some(b"private" | b"admin"), Credential::Absent | Credential::Good(_)) => Disposition::Refuse,
+            _ => Disposition::Doubtful,
         }
     }
 

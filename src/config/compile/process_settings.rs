@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Compiler;
 use super::values::duration;
-use crate::config::model::Operation;
+use crate::config::model::ProcessSettings;
 use crate::config::raw::RawConfig;
 use crate::config::yaml::path::YamlPath;
 
@@ -14,7 +14,7 @@ const DRAINS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from
 /// Every file is read once in each period.
 const PERIODS: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(3600);
 
-pub(super) fn compile(compiler: &mut Compiler<'_>, raw: &RawConfig) -> Operation {
+pub(super) fn compile(compiler: &mut Compiler<'_>, raw: &RawConfig) -> ProcessSettings {
     let (document, root) = (&mut compiler.document, YamlPath::default());
     let drain = raw.shutdown.as_ref().and_then(|raw| raw.drain.as_ref());
     let drain = duration(document, &root.key("shutdown").key("drain"), drain, DRAIN, DRAINS);
@@ -23,5 +23,5 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, raw: &RawConfig) -> Operation
         let place = root.key("reload").key("watch");
         duration(document, &place, Some(period), *PERIODS.end(), PERIODS)
     });
-    Operation { drain, watch }
+    ProcessSettings { drain, watch }
 }
