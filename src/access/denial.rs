@@ -16,7 +16,7 @@ use crate::token::{VerifiedToken, VerifyError};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum DenialKind {
     /// The target could be read in two ways.
     BadPath,
     /// The host, or another part of the head, is malformed.
@@ -49,7 +49,7 @@ pub enum Refusal {
     Overloaded,
 }
 
-impl From<VerifyError> for Refusal {
+impl From<VerifyError> for DenialKind {
     fn from(error: VerifyError) -> Self {
         Self::Unverified(error)
     }
@@ -58,7 +58,7 @@ impl From<VerifyError> for Refusal {
 /// A refusal with what is known about the request.
 #[derive(Debug, Clone)]
 pub struct Denial {
-    refusal: Refusal,
+    refusal: DenialKind,
     route: Option<Arc<str>>,
     token: Option<Arc<VerifiedToken>>,
     cached: bool,
@@ -67,7 +67,7 @@ pub struct Denial {
 impl Denial {
     /// A refusal before any route was found.
     #[must_use]
-    pub const fn new(refusal: Refusal) -> Self {
+    pub const fn new(refusal: DenialKind) -> Self {
         Self { refusal, route: None, token: None, cached: false }
     }
 
@@ -85,7 +85,7 @@ impl Denial {
 
     /// What is wrong.
     #[must_use]
-    pub const fn refusal(&self) -> &Refusal {
+    pub const fn refusal(&self) -> &DenialKind {
         &self.refusal
     }
 
@@ -111,21 +111,21 @@ impl Denial {
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match &self.refusal {
-            Refusal::BadPath => Reason::BadPath,
-            Refusal::BadRequest => Reason::BadRequest,
-            Refusal::NoRoute => Reason::NoRoute,
-            Refusal::Method(_) => Reason::MethodNotAllowed,
-            Refusal::Plaintext => Reason::PlaintextRefused,
-            Refusal::Redirect(_) => Reason::Redirected,
-            Refusal::Certificate => Reason::ClientCertificate,
-            Refusal::NoToken => Reason::NoToken,
-            Refusal::MalformedCredential => Reason::MalformedToken,
-            Refusal::Unverified(error) => error.reason(),
-            Refusal::Token(reason) => *reason,
-            Refusal::NoState => Reason::StateUnavailable,
-            Refusal::Scope(_) => Reason::MissingScope,
-            Refusal::TooLarge => Reason::ContentTooLarge,
-            Refusal::Overloaded => Reason::Overloaded,
+            DenialKind::BadPath => Reason::BadPath,
+            DenialKind::BadRequest => Reason::BadRequest,
+            DenialKind::NoRoute => Reason::NoRoute,
+            DenialKind::Method(_) => Reason::MethodNotAllowed,
+            DenialKind::Plaintext => Reason::PlaintextRefused,
+            DenialKind::Redirect(_) => Reason::Redirected,
+            DenialKind::Certificate => Reason::ClientCertificate,
+            DenialKind::NoToken => Reason::NoToken,
+            DenialKind::MalformedCredential => Reason::MalformedToken,
+            DenialKind::Unverified(error) => error.reason(),
+            DenialKind::Token(reason) => *reason,
+            DenialKind::NoState => Reason::StateUnavailable,
+            DenialKind::Scope(_) => Reason::MissingScope,
+            DenialKind::TooLarge => Reason::ContentTooLarge,
+            DenialKind::Overloaded => Reason::Overloaded,
         }
     }
 
@@ -133,23 +133,23 @@ impl Denial {
     #[must_use]
     pub const fn detail(&self) -> Option<&'static str> {
         match &self.refusal {
-            Refusal::Unverified(error) => error.detail(),
-            Refusal::MalformedCredential => Some(
+            DenialKind::Unverified(error) => error.detail(),
+            DenialKind::MalformedCredential => Some(
                 "more than one `Authorization` field, or one that is no bearer credential of at most 8 KiB",
             ),
-            Refusal::BadPath
-            | Refusal::BadRequest
-            | Refusal::NoRoute
-            | Refusal::Method(_)
-            | Refusal::Plaintext
-            | Refusal::Redirect(_)
-            | Refusal::Certificate
-            | Refusal::NoToken
-            | Refusal::Token(_)
-            | Refusal::NoState
-            | Refusal::Scope(_)
-            | Refusal::TooLarge
-            | Refusal::Overloaded => None,
+            DenialKind::BadPath
+            | DenialKind::BadRequest
+            | DenialKind::NoRoute
+            | DenialKind::Method(_)
+            | DenialKind::Plaintext
+            | DenialKind::Redirect(_)
+            | DenialKind::Certificate
+            | DenialKind::NoToken
+            | DenialKind::Token(_)
+            | DenialKind::NoState
+            | DenialKind::Scope(_)
+            | DenialKind::TooLarge
+            | DenialKind::Overloaded => None,
         }
     }
 
@@ -157,45 +157,49 @@ impl Denial {
     #[must_use]
     pub fn answer(&self) -> Answer {
         match &self.refusal {
-            Refusal::BadPath | Refusal::BadRequest => plain(StatusCode::BAD_REQUEST, "bad_request"),
-            Refusal::NoRoute => plain(StatusCode::NOT_FOUND, "not_found"),
-            Refusal::Method(methods) => {
+            DenialKind::BadPath | DenialKind::BadRequest => {
+                plain(StatusCode::BAD_REQUEST, "bad_request")
+            }
+            DenialKind::NoRoute => plain(StatusCode::NOT_FOUND, "not_found"),
+            DenialKind::Method(methods) => {
                 let allow = HeaderValue::from_str(&methods.allow());
                 plain(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
                     .with(ALLOW, allow.unwrap_or(HeaderValue::from_static("")))
             }
-            Refusal::Plaintext => plain(StatusCode::FORBIDDEN, "https_required"),
+            DenialKind::Plaintext => plain(StatusCode::FORBIDDEN, "https_required"),
             // 308, not 301: nobody may turn the method into another (RFC 9110 section 15.4.9).
-            Refusal::Redirect(url) => match HeaderValue::from_str(url) {
+            DenialKind::Redirect(url) => match HeaderValue::from_str(url) {
                 Ok(url) => {
                     plain(StatusCode::PERMANENT_REDIRECT, "https_required").with(LOCATION, url)
                 }
                 Err(_) => plain(StatusCode::FORBIDDEN, "https_required"),
             },
             // No token would help, so none is asked for.
-            Refusal::Certificate => plain(StatusCode::FORBIDDEN, "client_certificate_required"),
+            DenialKind::Certificate => plain(StatusCode::FORBIDDEN, "client_certificate_required"),
             // RFC 6750 section 3.1: no error code when no credential was offered.
-            Refusal::NoToken => {
+            DenialKind::NoToken => {
                 challenge(StatusCode::UNAUTHORIZED, "unauthorized", REALM.to_owned())
             }
-            Refusal::MalformedCredential => coded(StatusCode::BAD_REQUEST, "invalid_request", ""),
-            Refusal::NoState => plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+            DenialKind::MalformedCredential => {
+                coded(StatusCode::BAD_REQUEST, "invalid_request", "")
+            }
+            DenialKind::NoState => plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
                 .with(RETRY_AFTER, HeaderValue::from_static("5")),
             // Nothing is said about the token.
-            Refusal::Unverified(VerifyError::KeysUnavailable) => {
+            DenialKind::Unverified(VerifyError::KeysUnavailable) => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
                     .with(RETRY_AFTER, HeaderValue::from_static(KEYS_RETRY_SECONDS))
             }
-            Refusal::Unverified(_) | Refusal::Token(_) => {
+            DenialKind::Unverified(_) | DenialKind::Token(_) => {
                 coded(StatusCode::UNAUTHORIZED, "invalid_token", "")
             }
-            Refusal::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "content_too_large"),
-            Refusal::Overloaded => plain(StatusCode::SERVICE_UNAVAILABLE, "overloaded")
+            DenialKind::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "content_too_large"),
+            DenialKind::Overloaded => plain(StatusCode::SERVICE_UNAVAILABLE, "overloaded")
                 .with(RETRY_AFTER, HeaderValue::from_static("1")),
-            Refusal::Scope(wanted) if wanted.is_empty() => {
+            DenialKind::Scope(wanted) if wanted.is_empty() => {
                 coded(StatusCode::FORBIDDEN, "insufficient_scope", "")
             }
-            Refusal::Scope(wanted) => {
+            DenialKind::Scope(wanted) => {
                 let scope = format!(", scope=\"{wanted}\"");
                 coded(StatusCode::FORBIDDEN, "insufficient_scope", &scope)
             }
@@ -226,7 +230,7 @@ fn challenge(status: StatusCode, code: &str, challenge: String) -> Answer {
 mod tests {
     use super::*;
 
-    fn heard(refusal: Refusal) -> (u16, String) {
+    fn heard(refusal: DenialKind) -> (u16, String) {
         let answer = Denial::new(refusal).answer();
         let challenge =
             answer.headers.get(WWW_AUTHENTICATE).map(|v| v.to_str().unwrap().to_owned());
@@ -235,7 +239,7 @@ mod tests {
 
     #[test]
     fn c1_no_credential_gets_a_challenge_without_an_error() {
-        assert_eq!(heard(Refusal::NoToken), (401, "Bearer realm=\"portcullis\"".to_owned()));
+        assert_eq!(heard(DenialKind::NoToken), (401, "Bearer realm=\"portcullis\"".to_owned()));
     }
 
     #[test]
@@ -244,8 +248,8 @@ mod tests {
             [Reason::Expired, Reason::BadSignature, Reason::Revoked, Reason::UserDisabled];
         for reason in reasons {
             let expected = "Bearer realm=\"portcullis\", error=\"invalid_token\"";
-            assert_eq!(heard(Refusal::Token(reason)), (401, expected.to_owned()));
-            assert_eq!(Denial::new(Refusal::Token(reason)).reason(), reason);
+            assert_eq!(heard(DenialKind::Token(reason)), (401, expected.to_owned()));
+            assert_eq!(Denial::new(DenialKind::Token(reason)).reason(), reason);
         }
     }
 
@@ -263,26 +267,26 @@ mod tests {
     fn c3_too_little_scope_names_what_is_needed() {
         let expected = "Bearer realm=\"portcullis\", error=\"insufficient_scope\", scope=\"admin orders:write\"";
         let wanted = Scope::parse("orders:write admin").unwrap();
-        assert_eq!(heard(Refusal::Scope(wanted)), (403, expected.to_owned()));
+        assert_eq!(heard(DenialKind::Scope(wanted)), (403, expected.to_owned()));
         let only_users = "Bearer realm=\"portcullis\", error=\"insufficient_scope\"";
-        assert_eq!(heard(Refusal::Scope(Scope::default())), (403, only_users.to_owned()));
+        assert_eq!(heard(DenialKind::Scope(Scope::default())), (403, only_users.to_owned()));
     }
 
     #[test]
     fn c4_a_malformed_credential_is_400_invalid_request() {
         let expected = "Bearer realm=\"portcullis\", error=\"invalid_request\"";
-        assert_eq!(heard(Refusal::MalformedCredential), (400, expected.to_owned()));
+        assert_eq!(heard(DenialKind::MalformedCredential), (400, expected.to_owned()));
     }
 
     #[test]
     fn a_missing_certificate_asks_for_no_token() {
-        assert_eq!(heard(Refusal::Certificate), (403, String::new()));
+        assert_eq!(heard(DenialKind::Certificate), (403, String::new()));
     }
 
     #[test]
     fn a_wrong_method_hears_the_allowed_ones() {
         let methods = MethodSet::from_names(["GET", "POST"]).unwrap();
-        let answer = Denial::new(Refusal::Method(methods)).answer();
+        let answer = Denial::new(DenialKind::Method(methods)).answer();
         assert_eq!(answer.status, 405);
         assert_eq!(answer.headers[ALLOW], "GET, HEAD, POST");
     }

@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use http::{HeaderMap, Uri};
 
-use crate::access::denial::{Denial, Refusal};
+use crate::access::denial::{Denial, DenialKind};
 use crate::cli::output::{out, outln};
 use crate::cli::{INVALID, check, print_problems, read};
 use crate::config::Persona;
@@ -162,7 +162,7 @@ fn refused(denial: &Denial, lines: &mut Vec<String>) {
     lines.push(format!("refused{route}: {} {}", answer.status.as_u16(), denial.reason()));
     lines.push(format!("  {}", denial.reason().explanation()));
     lines.extend(denial.detail().map(|detail| format!("  detail: {detail}")));
-    if let Refusal::Scope(wanted) = denial.refusal() {
+    if let DenialKind::Scope(wanted) = denial.refusal() {
         let held = denial.token().map(|token| token.scope().to_string()).unwrap_or_default();
         lines.push(format!("  wanted: {wanted}"));
         lines.push(format!("  held:   {held}"));

@@ -52,8 +52,8 @@ pub(super) async fn client<'a>(
         return Err(RequestFault::Client(ClientError::Unsupported));
     }
     let basic = Basic::of(&request.headers);
-    let GrantServices { clients, hashes, visitor, .. } = *services;
-    Ok(authenticate(clients, basic, form, hashes, visitor).await?)
+    let GrantServices { clients, hashes, origin, .. } = *services;
+    Ok(authenticate(clients, basic, form, hashes, origin).await?)
 }
 
 /// The client that a request names, or means by naming none, whether or not it proves that it is that one. `None` where there

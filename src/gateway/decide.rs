@@ -15,7 +15,7 @@ use http::{HeaderMap, Method};
 use crate::access::authorize::authorize;
 use crate::access::certificate::ClientCertificate;
 use crate::access::connection::{Connection, PlaintextPolicy, Transport};
-use crate::access::denial::{Denial, Refusal};
+use crate::access::denial::{Denial, DenialKind};
 use crate::access::edits::{HeaderEdits, Provenance};
 use crate::access::identity::Claim;
 use crate::clock::Timestamp;
@@ -109,7 +109,7 @@ impl Gateway {
         if let Some(endpoint) = self.own_endpoint(&target, head)? {
             return Ok(Decision::Serve(endpoint));
         }
-        let path = target.path().map_err(|_| Denial::new(Refusal::BadPath))?;
+        let path = target.path().map_err(|_| Denial::new(DenialKind::BadPath))?;
         let route = self.find(&target, &path, head.method)?;
         check_certificate(&route, head.connection.certificate.as_deref(), now)?;
         let principal = match route.rule {
@@ -125,18 +125,18 @@ impl Gateway {
 
     /// Where to, on a listener that only redirects: the same path and query on a host that the configuration names. What
     /// cannot be repeated, since its body or its effect would be, is refused; credentials are not even looked at.
-    fn redirect(&self, target: &Target<'_>, head: &RequestHead<'_>) -> Refusal {
-        let Ok(path) = target.path() else { return Refusal::BadPath };
+    fn redirect(&self, target: &Target<'_>, head: &RequestHead<'_>) -> DenialKind {
+        let Ok(path) = target.path() else { return DenialKind::BadPath };
         // In absolute form the client chooses more than a path; no client sends it to whom it takes for the server itself.
         if head.target.first() != Some(&b'/') {
-            return Refusal::BadPath;
+            return DenialKind::BadPath;
         }
         let host = target.host.name();
         if !self.routes.names(host) && !self.hosts.iter().any(|own| own.name() == host) {
-            return Refusal::NoRoute;
+            return DenialKind::NoRoute;
         }
         if !matches!(*head.method, Method::GET | Method::HEAD) {
-            return Refusal::Plaintext;
+            return DenialKind::Plaintext;
         }
         // Whether an ambiguous path is a good one is for its route to say.
         if path.is_ambiguous()
@@ -145,7 +145,7 @@ impl Gateway {
             return Denial::from(unrouted).refusal().clone();
         }
         let query = target.query.map_or_else(String::new, |query| format!("?{}", as_uri(query)));
-        Refusal::Redirect(format!("https://{host}{}{query}", path.spelling()))
+        DenialKind::Redirect(format!("https://{host}{}{query}", path.spelling()))
     }
 
     /// Whether the target is an endpoint of ours. A near-miss of one is nothing, on every host where they are ours: an
@@ -161,7 +161,7 @@ impl Gateway {
                 return Ok(Some(*endpoint));
             }
             if is_near(target.raw_path, path) {
-                return Err(Denial::new(Refusal::NoRoute));
+                return Err(Denial::new(DenialKind::NoRoute));
             }
         }
         Ok(None)
@@ -186,7 +186,7 @@ impl Gateway {
                 PlaintextPolicy::Refused | PlaintextPolicy::Redirect => false,
             },
         };
-        if vouched { Ok(()) } else { Err(Denial::new(Refusal::Plaintext)) }
+        if vouched { Ok(()) } else { Err(Denial::new(DenialKind::Plaintext)) }
     }
 
     /// Who is calling. `None` only when the request offers no credential at all; what is offered and does not hold is refused.
@@ -198,8 +198,8 @@ impl Gateway {
     ) -> Result<Option<Principal>, Denial> {
         match Bearer::of(headers) {
             Bearer::Absent => Ok(None),
-            Bearer::OtherScheme => Err(Denial::new(Refusal::NoToken)),
-            Bearer::Malformed => Err(Denial::new(Refusal::MalformedCredential)),
+            Bearer::OtherScheme => Err(Denial::new(DenialKind::NoToken)),
+            Bearer::Malformed => Err(Denial::new(DenialKind::MalformedCredential)),
             Bearer::Token(text) => self.examine(text, trusted, now).map(Some),
         }
     }
@@ -214,7 +214,7 @@ impl Gateway {
         let mirror = self.mirror.as_ref();
         // A mirror that was never filled, or is too old, cannot say that nothing was revoked.
         if mirror.is_some_and(|mirror| !mirror.is_usable()) {
-            return Err(Denial::new(Refusal::NoState));
+            return Err(Denial::new(DenialKind::NoState));
         }
         let bad = |error: VerifyError| Denial::new(error.into());
         let digest = TokenDigest::of(text, self.generation);
@@ -230,7 +230,7 @@ impl Gateway {
         };
         let revoked = mirror.is_some_and(|mirror| mirror.is_revoked(&token));
         let effective_scope = match revoked {
-            true => Err(Refusal::Token(Reason::Revoked)),
+            true => Err(DenialKind::Token(Reason::Revoked)),
             false => self.effective_scope(&token),
         };
         let effective_scope =
@@ -250,7 +250,7 @@ impl Gateway {
     pub(super) fn bearer(&self, headers: &HeaderMap, now: Timestamp) -> Result<Examined, Denial> {
         let principal = self
             .identify(headers, &TrustedIssuers::default(), now)?
-            .ok_or(Denial::new(Refusal::NoToken))?;
+            .ok_or(Denial::new(DenialKind::NoToken))?;
         Ok(Examined {
             scope: self.catalogue.scope(principal.effective_scope),
             token: principal.token,
@@ -259,17 +259,17 @@ impl Gateway {
 
     /// The effective scope of a token: never more than its user and its client may still have. The scope of a trusted issuer's token
     /// is already limited to what that issuer may grant; its users and clients are not in our files.
-    pub(super) fn effective_scope(&self, token: &VerifiedToken) -> Result<ScopeBits, Refusal> {
+    pub(super) fn effective_scope(&self, token: &VerifiedToken) -> Result<ScopeBits, DenialKind> {
         let granted = self.catalogue.bits(token.scope());
         if token.is_external() {
             return Ok(granted);
         }
         let client = token.client_id().and_then(|client| self.principals.clients.get(client));
-        let client = client.ok_or(Refusal::Token(Reason::Revoked))?;
+        let client = client.ok_or(DenialKind::Token(Reason::Revoked))?;
         let subject = match token.subject().as_client() {
             Some(id) => {
                 let client = self.principals.clients.get(id).copied();
-                client.ok_or(Refusal::Token(Reason::UserDisabled))?
+                client.ok_or(DenialKind::Token(Reason::UserDisabled))?
             }
             None => self.effective_scope_of_user(token)?,
         };
@@ -277,9 +277,9 @@ impl Gateway {
     }
 
     /// What the user may have now, as long as the token names the credential that the user has now.
-    fn effective_scope_of_user(&self, token: &VerifiedToken) -> Result<ScopeBits, Refusal> {
+    fn effective_scope_of_user(&self, token: &VerifiedToken) -> Result<ScopeBits, DenialKind> {
         let current = |credential: &str| token.credential() == Some(credential);
-        let revoked = Refusal::Token(Reason::Revoked);
+        let revoked = DenialKind::Token(Reason::Revoked);
         if let Some(user) = self.principals.users.get(token.subject()) {
             return if current(&user.credential) { Ok(user.scope) } else { Err(revoked) };
         }
@@ -287,7 +287,7 @@ impl Gateway {
         match mirror.and_then(|mirror| mirror.user(token.subject())) {
             Some(user) if current(&user.credential) => Ok(self.catalogue.bits(&user.scope)),
             Some(_) => Err(revoked),
-            None => Err(Refusal::Token(Reason::UserDisabled)),
+            None => Err(DenialKind::Token(Reason::UserDisabled)),
         }
     }
 
@@ -298,11 +298,11 @@ impl Gateway {
     ) -> Result<(), Denial> {
         match (route.rule, principal) {
             (AccessRule::Public | AccessRule::Optional, _) => Ok(()),
-            (AccessRule::Required(_), None) => Err(Denial::new(Refusal::NoToken).on(&route.id)),
+            (AccessRule::Required(_), None) => Err(Denial::new(DenialKind::NoToken).on(&route.id)),
             (AccessRule::Required(requirement), Some(principal)) => {
                 authorize(requirement, principal.token.is_of_user(), principal.effective_scope)
                     .map_err(|wanted| {
-                        Denial::new(Refusal::Scope(self.catalogue.scope(wanted)))
+                        Denial::new(DenialKind::Scope(self.catalogue.scope(wanted)))
                             .on(&route.id)
                             .of(&principal.token, principal.fresh.is_none())
                     })
@@ -370,7 +370,7 @@ fn check_length(
     if length.is_some_and(|length| length <= limit) {
         return Ok(());
     }
-    let denial = Denial::new(Refusal::TooLarge).on(&route.id);
+    let denial = Denial::new(DenialKind::TooLarge).on(&route.id);
     Err(match principal {
         Some(principal) => denial.of(&principal.token, principal.fresh.is_none()),
         None => denial,
@@ -388,13 +388,13 @@ pub(super) fn check_certificate(
     let Some(rule) = &route.certificate else { return Ok(()) };
     let counts = certificate
         .is_some_and(|certificate| certificate.holds(now) && rule.admits(certificate.names()));
-    if counts { Ok(()) } else { Err(Denial::new(Refusal::Certificate).on(&route.id)) }
+    if counts { Ok(()) } else { Err(Denial::new(DenialKind::Certificate).on(&route.id)) }
 }
 
 fn refused(error: TargetError) -> Denial {
     Denial::new(match error {
-        TargetError::Host => Refusal::BadRequest,
-        TargetError::Path(_) | TargetError::Query => Refusal::BadPath,
+        TargetError::Host => DenialKind::BadRequest,
+        TargetError::Path(_) | TargetError::Query => DenialKind::BadPath,
     })
 }
 

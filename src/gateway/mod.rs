@@ -318,7 +318,7 @@ impl Gateway {
             clients: &self.clients,
             catalogue: &self.catalogue,
             hashes: &self.shared.hashes,
-            visitor: self.shared.throttle.visitor(request.client, now),
+            origin: self.shared.throttle.origin(request.client, now),
             state,
             refresh: self.refresh,
             issuer: &self.issuer,

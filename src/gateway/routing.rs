@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::access::denial::{Denial, Refusal};
+use crate::access::denial::{Denial, DenialKind};
 use crate::endpoints::Endpoint;
 use crate::gateway::Gateway;
 use crate::gateway::decide::{RequestHead, is_near};
@@ -28,9 +28,9 @@ pub(super) enum Unrouted {
 impl From<Unrouted> for Denial {
     fn from(unrouted: Unrouted) -> Self {
         Self::new(match unrouted {
-            Unrouted::Nothing => Refusal::NoRoute,
-            Unrouted::Method(methods) => Refusal::Method(methods),
-            Unrouted::Bad(_) => Refusal::BadPath,
+            Unrouted::Nothing => DenialKind::NoRoute,
+            Unrouted::Method(methods) => DenialKind::Method(methods),
+            Unrouted::Bad(_) => DenialKind::BadPath,
         })
     }
 }

@@ -16,7 +16,7 @@ use crate::oauth::client::ClientId;
 use crate::oauth::form::Form;
 use crate::oauth::scope::Scope;
 use crate::secret::Secret;
-use crate::throttle::{Account, Attempt, Visitor, Wait};
+use crate::throttle::{Account, Attempt, Origin, Wait};
 use crate::users::{Asker, HashError, HashPool, MAX_PASSWORD_BYTES, PasswordHash};
 
 /// A grant that a client may use.
@@ -182,11 +182,11 @@ pub async fn authenticate<'a>(
     basic: Basic,
     form: &Form,
     hashes: &HashPool,
-    visitor: Visitor<'_>,
+    origin: Origin<'_>,
 ) -> Result<&'a Client, ClientError> {
     let default = || {
         let client = clients.default_client().ok_or(ClientError::Unknown)?;
-        if client.is_at_home(visitor.address()) { Ok(client) } else { Err(ClientError::Network) }
+        if client.is_at_home(origin.address()) { Ok(client) } else { Err(ClientError::Network) }
     };
     if ASSERTION.iter().any(|name| form.value(name).is_some()) {
         return Err(ClientError::Unsupported);
@@ -227,15 +227,15 @@ pub async fn authenticate<'a>(
     let mut proved = None;
     for reading in &readings {
         let Some(client) = clients.find(&reading.id) else { continue };
-        if !client.is_at_home(visitor.address()) {
+        if !client.is_at_home(origin.address()) {
             refusal = ClientError::Network;
             continue;
         }
         // Two readings of one credential are one attempt.
         let account = Account::client(client.id.as_str());
-        let asker = visitor.asker(&account);
+        let asker = origin.asker(&account);
         if client.is_confidential() && attempts.iter().all(|(id, _)| *id != &client.id) {
-            attempts.push((&client.id, visitor.check(account)?));
+            attempts.push((&client.id, origin.check(account)?));
         }
         if proves(client, &reading.secret, asker, hashes).await? {
             proved = Some(client);

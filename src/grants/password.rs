@@ -64,7 +64,7 @@ pub async fn log_in(
     if !request.scope.as_ref().is_none_or(declared) {
         return Err(PasswordError::Scope);
     }
-    let attempt = services.visitor.check(Account::user(&request.username))?;
+    let attempt = services.origin.check(Account::user(&request.username))?;
     let unavailable = |error| unavailable(&error, services);
     // Before anything that a revocation could overtake.
     let began = match services.state {
@@ -210,7 +210,7 @@ mod tests {
                 clients: &self.clients,
                 catalogue: &self.catalogue,
                 hashes: &self.hashes,
-                visitor: self.throttle.visitor([192, 0, 2, 1].into(), Timestamp::from_secs(1)),
+                origin: self.throttle.origin([192, 0, 2, 1].into(), Timestamp::from_secs(1)),
                 state: None,
                 refresh: RefreshPolicy {
                     lifetime: Duration::ZERO,

@@ -19,13 +19,13 @@ pub async fn family_of(
     state: &State,
 ) -> Result<Option<Family>, PresentedError> {
     if !state.store().is_proven(token) {
-        services.visitor.check_tokens()?;
+        services.origin.check_tokens()?;
     }
     match state.store().present(token).await? {
         Presented::Ours(family) => Ok(Some(*family)),
         Presented::Forgotten => Ok(None),
         Presented::Invented => {
-            services.visitor.invented_a_token();
+            services.origin.invented_a_token();
             Ok(None)
         }
     }

@@ -7,7 +7,7 @@ use crate::grants::{Accounts, ClientRegistry};
 use crate::oauth::scope::Catalogue;
 use crate::random::Random;
 use crate::state::State;
-use crate::throttle::Visitor;
+use crate::throttle::Origin;
 use crate::token::Issuer;
 use crate::users::HashPool;
 
@@ -23,7 +23,7 @@ pub struct GrantServices<'a> {
     /// The threads that check passwords.
     pub hashes: &'a HashPool,
     /// Whoever asks, whose failures are counted.
-    pub visitor: Visitor<'a>,
+    pub origin: Origin<'a>,
     /// What outlives the process, if it is kept.
     pub state: Option<&'a State>,
     /// How long refresh tokens live.
@@ -38,7 +38,7 @@ impl GrantServices<'_> {
     /// When the request came, by this node's clock.
     #[must_use]
     pub const fn now(&self) -> Timestamp {
-        self.visitor.now()
+        self.origin.now()
     }
 }
 

@@ -97,7 +97,7 @@ impl Stage {
             clients: &self.clients,
             catalogue: &self.catalogue,
             hashes: &self.hashes,
-            visitor: self.throttle.visitor([192, 0, 2, 1].into(), now()),
+            origin: self.throttle.origin([192, 0, 2, 1].into(), now()),
             state: Some(state),
             refresh: RefreshPolicy {
                 lifetime: Duration::from_secs(900),

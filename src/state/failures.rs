@@ -53,7 +53,7 @@ impl Store {
         let take = |rows: &[Row]| {
             for row in rows.iter().filter(|row| selector.covers(&row.key)) {
                 ended += usize::from(Ban::of(row, selector, now).is_some());
-                changes.push(Change { row: row.cleared(now), restarted: true, pardoned: true });
+                changes.push(Change { row: row.cleared(now), restarted: true, was_reset: true });
             }
         };
         self.failures_after(0, now, take).await?;

@@ -33,10 +33,10 @@ mod probe;
 mod refresh_token;
 mod revocations;
 mod schema;
-mod sharing;
 mod store;
 #[cfg(test)]
 mod tests;
+mod throttle_sync;
 mod time;
 mod user_cache;
 mod users;
@@ -60,8 +60,8 @@ pub use families::{Family, NewFamily, Rotated, Rotation};
 pub use mirror::Mirror;
 pub use refresh_token::{FamilyId, Nonce, RefreshToken, StoreKey, TagKey};
 pub use revocations::Revocation;
-use sharing::Exchange;
 pub use store::{Place, Presented, Store};
+use throttle_sync::Exchange;
 pub use user_cache::CachedUser;
 pub use users::{StoredRow, StoredUser, UserChange};
 
@@ -158,7 +158,7 @@ impl State {
             runtime.spawn(keep_up("shared failures", move || {
                 let exchange =
                     Exchange::new(store.clone(), Arc::clone(&throttle), Arc::clone(&clock));
-                sharing::share(exchange, filled.clone(), merges.clone())
+                throttle_sync::share(exchange, filled.clone(), merges.clone())
             }));
         }
         self.merged = Some(merged);

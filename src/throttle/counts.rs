@@ -164,7 +164,7 @@ impl Counts {
     pub(super) fn succeed(&mut self, account: Account, network: Network, now: Timestamp) {
         let pair = Key::Pair(account.clone(), network);
         if self.pairs.find(&pair).is_some_and(|entry| entry.failures > 0) {
-            self.pairs.touch(&pair, now, |entry| entry.absolve(now));
+            self.pairs.touch(&pair, now, |entry| entry.clear(now));
         }
         let known = Key::Known(account, network);
         let noted = self.known.find(&known).map(Entry::learned_at);

@@ -38,7 +38,7 @@ struct Unsent {
     /// Level and end of the ban went up.
     raised: bool,
     /// Level and end of the ban were taken back.
-    pardoned: bool,
+    was_reset: bool,
 }
 
 impl Entry {
@@ -82,7 +82,7 @@ impl Entry {
     }
 
     /// Forgets the count, since the secret was known after all. What was earned stays: the next ban is no shorter for it.
-    pub(super) fn absolve(&mut self, now: Timestamp) {
+    pub(super) fn clear(&mut self, now: Timestamp) {
         self.begin(now, now);
         self.unsent.failures = 0;
         self.unsent.restarted = true;
@@ -90,8 +90,8 @@ impl Entry {
     }
 
     /// Forgets everything, since the operator said so.
-    pub(super) fn pardon(&mut self, now: Timestamp) {
-        let unsent = Unsent { restarted: true, pardoned: true, ..Unsent::default() };
+    pub(super) fn reset(&mut self, now: Timestamp) {
+        let unsent = Unsent { restarted: true, was_reset: true, ..Unsent::default() };
         *self = Self { fades_at: now.plus(TOLD_WITHIN), unsent, ..Self::default() };
         self.begin(now, now);
     }
@@ -147,9 +147,9 @@ impl Entry {
 
     /// What the store must be told; it is taken as told.
     pub(super) fn drain(&mut self, key: &Key, now: Timestamp) -> Change {
-        let Unsent { failures, restarted, raised, pardoned } = std::mem::take(&mut self.unsent);
+        let Unsent { failures, restarted, raised, was_reset } = std::mem::take(&mut self.unsent);
         // A level that is not ours to tell is left out: told again, it would undo what an operator cleared meanwhile.
-        let own = raised || pardoned;
+        let own = raised || was_reset;
         Change {
             row: Row {
                 key: key.clone(),
@@ -162,7 +162,7 @@ impl Entry {
                 updated_at: now,
             },
             restarted,
-            pardoned,
+            was_reset,
         }
     }
 
@@ -174,12 +174,12 @@ impl Entry {
             self.unsent.restarted = change.restarted;
         }
         self.unsent.raised |= level > 0;
-        self.unsent.pardoned |= change.pardoned;
+        self.unsent.was_reset |= change.was_reset;
     }
 
     /// Takes over what the store knows, and puts on top what it has not been told. True when the sum is over the limit.
     pub(super) fn merge(&mut self, row: &Row, limit: Option<&Limit>, now: Timestamp) -> bool {
-        let Unsent { failures, restarted, raised, pardoned } = self.unsent;
+        let Unsent { failures, restarted, raised, was_reset } = self.unsent;
         let theirs_is_over = failures > 0 && row.window_end <= self.window_start;
         if !restarted && !theirs_is_over {
             let start = if failures > 0 {
@@ -190,10 +190,10 @@ impl Entry {
             self.begin(start, row.window_end);
             self.failures = row.failures.saturating_add(failures);
         }
-        if raised && !pardoned {
+        if raised && !was_reset {
             self.level = self.level.max(row.level);
             self.until = self.until.max(row.banned_until);
-        } else if !pardoned {
+        } else if !was_reset {
             (self.level, self.until) = (row.level, row.banned_until);
         }
         self.fades_at = self.fades_at.max(row.fades_at);

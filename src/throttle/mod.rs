@@ -12,7 +12,7 @@
 //! at an account that is slowed: that goes back. The turn is drawn among the networks that asked while it was not yet due
 //! (`turns`), so that no bot can take every one by asking more often.
 //!
-//! Refresh tokens that we never made are counted per network too ([`Visitor::invented_a_token`]), by themselves: too many ban
+//! Refresh tokens that we never made are counted per network too ([`Origin::invented_a_token`]), by themselves: too many ban
 //! refresh tokens from there, never logins. A token of ours never counts, however old it is.
 //!
 //! Who asks is decided by `access::forwarded`, what an outcome is by `grants`, what a client hears by `endpoints`, and where
@@ -69,7 +69,7 @@ pub struct Throttle(Mutex<Counts>);
 
 /// Whoever is at the door: a trusted address at a moment.
 #[derive(Debug, Clone, Copy)]
-pub struct Visitor<'a> {
+pub struct Origin<'a> {
     throttle: &'a Throttle,
     address: IpAddr,
     network: Network,
@@ -80,7 +80,7 @@ pub struct Visitor<'a> {
 #[derive(Debug)]
 #[must_use = "an attempt whose outcome is not settled is a free guess"]
 pub struct Attempt<'a> {
-    visitor: Visitor<'a>,
+    origin: Origin<'a>,
     account: Account,
     /// Whose turn this was before, when it is this attempt's at an account that is slowed.
     turn: Option<Turn>,
@@ -102,8 +102,8 @@ impl Throttle {
 
     /// Whoever asks from this address now.
     #[must_use]
-    pub fn visitor(&self, client: IpAddr, now: Timestamp) -> Visitor<'_> {
-        Visitor { throttle: self, address: client, network: Network::of(client), now }
+    pub fn origin(&self, client: IpAddr, now: Timestamp) -> Origin<'_> {
+        Origin { throttle: self, address: client, network: Network::of(client), now }
     }
 
     /// What has changed here since the last call, for the store.
@@ -168,15 +168,15 @@ impl Throttle {
                 .collect();
             for key in keys {
                 ended += usize::from(table.find(&key).and_then(|e| e.banned_until(now)).is_some());
-                table.touch(&key, now, |entry| entry.pardon(now));
+                table.touch(&key, now, |entry| entry.reset(now));
             }
         }
         ended
     }
 }
 
-impl<'a> Visitor<'a> {
-    /// When the visitor came.
+impl<'a> Origin<'a> {
+    /// When the origin came.
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
@@ -221,7 +221,7 @@ impl<'a> Visitor<'a> {
     /// [`Wait`], the same for accounts that exist and those that do not.
     pub fn check(&self, account: Account) -> Result<Attempt<'a>, Wait> {
         let turn = self.throttle.0.lock().check(&account, self.network, self.now)?;
-        Ok(Attempt { visitor: *self, account, turn, settled: false })
+        Ok(Attempt { origin: *self, account, turn, settled: false })
     }
 }
 
@@ -229,7 +229,7 @@ impl Attempt<'_> {
     /// On whose behalf its secret is hashed.
     #[must_use]
     pub fn asker(&self) -> Asker {
-        self.visitor.asker(&self.account)
+        self.origin.asker(&self.account)
     }
 
     /// The secret was wrong. The failure that is one too many is still told; the next attempt is not made.
@@ -238,7 +238,7 @@ impl Attempt<'_> {
     /// [`Wait`] when failures of others in flight got there first: then nobody may learn that it was wrong.
     pub fn failed(mut self) -> Result<(), Wait> {
         self.settled = true;
-        let Visitor { throttle, network, now, .. } = self.visitor;
+        let Origin { throttle, network, now, .. } = self.origin;
         let mut counts = throttle.0.lock();
         counts.may_tell(&self.account, network, self.turn.is_some(), now)?;
         let bans = counts.fail(&self.account, network, now);
@@ -254,7 +254,7 @@ impl Attempt<'_> {
     /// [`Wait`] when failures of others in flight got there first: then nobody may learn that it was right.
     pub fn succeeded(mut self) -> Result<(), Wait> {
         self.settled = true;
-        let Visitor { throttle, network, now, .. } = self.visitor;
+        let Origin { throttle, network, now, .. } = self.origin;
         let mut counts = throttle.0.lock();
         counts.may_tell(&self.account, network, self.turn.is_some(), now)?;
         counts.succeed(self.account.clone(), network, now);
@@ -266,7 +266,7 @@ impl Drop for Attempt<'_> {
     /// Nothing was learned, since the hashing threads were busy or the client left: a turn at a slowed account goes back.
     fn drop(&mut self) {
         if let (Some(turn), false) = (self.turn, self.settled) {
-            self.visitor.throttle.0.lock().give_turn_back(&self.account, turn, self.visitor.now);
+            self.origin.throttle.0.lock().give_turn_back(&self.account, turn, self.origin.now);
         }
     }
 }

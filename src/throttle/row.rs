@@ -17,10 +17,10 @@
 //! and which any SQL can say in a transaction or with `ON CONFLICT DO UPDATE`:
 //!
 //! - *anew* is `restarted OR row.window_end <= change.window_start`; *forgotten* is
-//!   `pardoned OR row.banned_until + 86400 <= change.updated_at`.
+//!   `was_reset OR row.banned_until + 86400 <= change.updated_at`.
 //! - `failures`: *anew* ? the change's : the sum. `window_start`, `window_end`: *anew* ? the change's : the row's.
 //! - `level`, `banned_until`: *forgotten* ? the change's : the greater.
-//! - `fades_at`: `pardoned` ? the change's : the greater. `updated_at`: the change's.
+//! - `fades_at`: `was_reset` ? the change's : the greater. `updated_at`: the change's.
 //!
 //! One task per node does, in this order: drain, write, read the rows that were written since it last read, merge. What a
 //! node read is the truth then, and what has happened to it meanwhile is put on top. A write that fails is given back.
@@ -74,7 +74,7 @@ pub struct Change {
     /// The count began anew: the row's is replaced.
     pub restarted: bool,
     /// An operator cleared the ban: the row's is replaced.
-    pub pardoned: bool,
+    pub was_reset: bool,
 }
 
 impl Change {
@@ -84,7 +84,7 @@ impl Change {
         let change = &self.row;
         let Some(row) = stored else { return change.clone() };
         let anew = self.restarted || row.window_end <= change.window_start;
-        let forgotten = self.pardoned || row.banned_until.plus(FORGET_AFTER) <= change.updated_at;
+        let forgotten = self.was_reset || row.banned_until.plus(FORGET_AFTER) <= change.updated_at;
         let counted = if anew { change } else { row };
         let known = if anew { 0 } else { row.failures };
         Row {
@@ -98,7 +98,7 @@ impl Change {
             } else {
                 change.banned_until.max(row.banned_until)
             },
-            fades_at: if self.pardoned {
+            fades_at: if self.was_reset {
                 change.fades_at
             } else {
                 change.fades_at.max(row.fades_at)

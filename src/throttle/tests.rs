@@ -23,12 +23,12 @@ fn after(duration: Duration) -> Timestamp {
 
 /// One attempt from beginning to end: whether its outcome was told.
 fn guess(throttle: &Throttle, user: &str, client: IpAddr, now: Timestamp) -> Result<(), u64> {
-    let attempt = throttle.visitor(client, now).check(Account::user(user));
+    let attempt = throttle.origin(client, now).check(Account::user(user));
     attempt.and_then(Attempt::failed).map_err(|wait| wait.retry_after.as_secs())
 }
 
 fn log_in(throttle: &Throttle, user: &str, client: IpAddr, now: Timestamp) -> Result<(), u64> {
-    let attempt = throttle.visitor(client, now).check(Account::user(user));
+    let attempt = throttle.origin(client, now).check(Account::user(user));
     attempt.and_then(Attempt::succeeded).map_err(|wait| wait.retry_after.as_secs())
 }
 
@@ -102,11 +102,10 @@ fn an_ipv6_network_is_one_address() {
 #[test]
 fn guesses_in_flight_side_by_side_gain_nothing() {
     let throttle = throttle();
-    let visitor = throttle.visitor(ip(1), NOW);
-    let attempts: Vec<_> =
-        (0..40).map(|_| visitor.check(Account::user("alice")).unwrap()).collect();
-    let right = visitor.check(Account::user("alice")).unwrap();
-    let bystander = visitor.check(Account::user("bob")).unwrap();
+    let origin = throttle.origin(ip(1), NOW);
+    let attempts: Vec<_> = (0..40).map(|_| origin.check(Account::user("alice")).unwrap()).collect();
+    let right = origin.check(Account::user("alice")).unwrap();
+    let bystander = origin.check(Account::user("bob")).unwrap();
     let told = attempts.into_iter().filter_map(|attempt| attempt.failed().ok()).count();
     assert_eq!(told, 5);
     assert!(right.succeeded().is_err(), "nor is it told which one was right");
@@ -118,7 +117,7 @@ fn guesses_in_flight_side_by_side_gain_nothing() {
 fn an_attempt_without_an_outcome_counts_nothing() {
     let throttle = throttle();
     for _ in 0..100 {
-        drop(throttle.visitor(ip(1), NOW).check(Account::user("alice")).unwrap());
+        drop(throttle.origin(ip(1), NOW).check(Account::user("alice")).unwrap());
     }
     assert_eq!(told(&throttle, "alice", ip(1), NOW, 9), 5);
 }
@@ -148,11 +147,11 @@ fn a_botnet_slows_strangers_and_never_the_owner() {
 fn a_stranger_whose_turn_it_is_hears_the_truth_and_others_in_flight_do_not() {
     let throttle = throttle();
     let early: Vec<_> = (0..40)
-        .map(|n| throttle.visitor(ip(100 + n), NOW).check(Account::user("alice")).unwrap())
+        .map(|n| throttle.origin(ip(100 + n), NOW).check(Account::user("alice")).unwrap())
         .collect();
     assert_eq!(early.into_iter().filter_map(|attempt| attempt.failed().ok()).count(), 20);
-    let turn = throttle.visitor(ip(300), NOW).check(Account::user("alice")).unwrap();
-    assert!(throttle.visitor(ip(301), NOW).check(Account::user("alice")).is_err());
+    let turn = throttle.origin(ip(300), NOW).check(Account::user("alice")).unwrap();
+    assert!(throttle.origin(ip(301), NOW).check(Account::user("alice")).is_err());
     assert_eq!(turn.succeeded(), Ok(()));
     assert_eq!(log_in(&throttle, "alice", ip(300), NOW), Ok(()), "who proved it is known");
 }
@@ -164,13 +163,13 @@ fn a_turn_of_which_nothing_came_goes_back() {
     assert_eq!((100..200).filter(|n| guess(&throttle, "alice", ip(*n), NOW).is_ok()).count(), 21);
     let later = after(MINUTE);
     for number in 300..310 {
-        drop(throttle.visitor(ip(number), later).check(Account::user("alice")).unwrap());
+        drop(throttle.origin(ip(number), later).check(Account::user("alice")).unwrap());
     }
-    let turn = throttle.visitor(ip(310), later).check(Account::user("alice")).unwrap();
-    assert!(throttle.visitor(ip(311), later).check(Account::user("alice")).is_err());
+    let turn = throttle.origin(ip(310), later).check(Account::user("alice")).unwrap();
+    assert!(throttle.origin(ip(311), later).check(Account::user("alice")).is_err());
     // One that has learned something does not.
     assert_eq!(turn.failed(), Ok(()));
-    assert!(throttle.visitor(ip(311), later).check(Account::user("alice")).is_err());
+    assert!(throttle.origin(ip(311), later).check(Account::user("alice")).is_err());
 }
 
 #[test]
@@ -374,7 +373,7 @@ fn two_writers_come_to_the_same_row_in_either_order() {
             fades_at,
             updated_at: NOW,
         };
-        Change { row, restarted: false, pardoned: false }
+        Change { row, restarted: false, was_reset: false }
     };
     let changes = [change(2, 0, 0), change(3, 1, 4), change(1, 2, 2)];
     let written = |order: [usize; 3]| {
@@ -459,11 +458,11 @@ proptest! {
 #[test]
 fn invented_tokens_that_were_in_flight_when_the_ban_came_make_it_no_longer() {
     let throttle = throttle();
-    let early = throttle.visitor(ip(1), NOW);
+    let early = throttle.origin(ip(1), NOW);
     for _ in 0..10_000 {
         early.invented_a_token();
     }
-    let wait = |now| throttle.visitor(ip(1), now).check_tokens().map_err(|wait| wait.retry_after);
+    let wait = |now| throttle.origin(ip(1), now).check_tokens().map_err(|wait| wait.retry_after);
     assert_eq!(wait(NOW), Err(15 * MINUTE));
     assert_eq!(wait(after(15 * MINUTE)), Ok(()));
 }

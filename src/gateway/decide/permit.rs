@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::access::certificate::ClientCertificate;
-use crate::access::denial::{Denial, Refusal};
+use crate::access::denial::{Denial, DenialKind};
 use crate::access::edits::HeaderEdits;
 use crate::oauth::client::ClientId;
 use crate::oauth::subject::Subject;
@@ -137,7 +137,7 @@ impl Permit {
     /// The refusal of this request after all, since there is no place for it now.
     #[must_use]
     pub fn overloaded(&self) -> Denial {
-        let denial = Denial::new(Refusal::Overloaded).on(self.route_id());
+        let denial = Denial::new(DenialKind::Overloaded).on(self.route_id());
         match &self.granted.token {
             Some(token) => denial.of(token, self.cached() == Some(true)),
             None => denial,

@@ -6,7 +6,7 @@ use sqlx::{AnyConnection, Executor as _};
 
 use super::*;
 use crate::state::failures::BATCH;
-use crate::state::sharing::Exchange;
+use crate::state::throttle_sync::Exchange;
 use crate::throttle::row::{Change, Row};
 use crate::throttle::{Account, Key, Limits, Network, Selector};
 use tokio::task::JoinSet;
@@ -31,12 +31,12 @@ impl Node {
 
     /// How many of so many guesses at a user, from one address, are told.
     fn told(&self, user: &str, address: u8, now: Timestamp, guesses: usize) -> usize {
-        let guess = || self.throttle.visitor(ip(address), now).check(Account::user(user))?.failed();
+        let guess = || self.throttle.origin(ip(address), now).check(Account::user(user))?.failed();
         (0..guesses).filter(|_| guess().is_ok()).count()
     }
 
     fn may_log_in(&self, user: &str, address: u8, now: Timestamp) -> bool {
-        let attempt = self.throttle.visitor(ip(address), now).check(Account::user(user));
+        let attempt = self.throttle.origin(ip(address), now).check(Account::user(user));
         attempt.and_then(|attempt| attempt.succeeded()).is_ok()
     }
 }
@@ -203,7 +203,7 @@ async fn a_reader_misses_nothing_that_many_write_at_once() {
             fades_at: until,
             updated_at: NOW,
         };
-        Change { row, restarted: false, pardoned: false }
+        Change { row, restarted: false, was_reset: false }
     };
     let mut writing = JoinSet::new();
     for _ in 0..writers {
