@@ -111,24 +111,24 @@ impl Site {
     async fn measure(&self, name: &str, users_too: bool) -> bool {
         let basic = format!("Authorization: Basic {}\r\n", self.basic);
         let machine = token_request("grant_type=client_credentials", &basic);
-        let figures = self.figures(self.guests(IN_FLIGHT, &machine).await).await;
+        let figures = self.figures(self.honest_clients(IN_FLIGHT, &machine).await).await;
         print(&format!("client_credentials, {name}"), IN_FLIGHT, &figures);
         let met = figures.per_core() >= BOUND;
         if users_too {
             for in_flight in [1, IN_FLIGHT] {
-                let mut guests = self.guests(in_flight, "").await;
-                for guest in &mut guests {
+                let mut honest_clients = self.honest_clients(in_flight, "").await;
+                for honest_client in &mut honest_clients {
                     // A family for each.
-                    let (_, token) = guest.wire.exchange(&token_request(LOGIN, "")).await;
-                    guest.request = refresh_request(&token.unwrap());
+                    let (_, token) = honest_client.wire.exchange(&token_request(LOGIN, "")).await;
+                    honest_client.request = refresh_request(&token.unwrap());
                 }
-                print(&format!("refresh, {name}"), in_flight, &self.figures(guests).await);
+                print(&format!("refresh, {name}"), in_flight, &self.figures(honest_clients).await);
             }
             for (client, after) in [("bare", "no refresh token"), ("web", "and a family begins")] {
                 let login = token_request(&format!("{LOGIN}&client_id={client}"), "");
-                let guests = self.guests(LOGINS_IN_FLIGHT, &login).await;
+                let honest_clients = self.honest_clients(LOGINS_IN_FLIGHT, &login).await;
                 let name = format!("login (argon2id, {after}), {name}");
-                print(&name, LOGINS_IN_FLIGHT, &self.figures(guests).await);
+                print(&name, LOGINS_IN_FLIGHT, &self.figures(honest_clients).await);
             }
         }
         let (Edge { listening, ready, .. }, (now, most)) = (&self.edge, self.edge.memory());
@@ -138,19 +138,19 @@ impl Site {
         met
     }
 
-    async fn guests(&self, number: usize, request: &str) -> Vec<Guest> {
-        let mut guests = Vec::with_capacity(number);
+    async fn honest_clients(&self, number: usize, request: &str) -> Vec<HonestClient> {
+        let mut honest_clients = Vec::with_capacity(number);
         for _ in 0..number {
             let wire = Wire::connect(self.edge.address()).await;
-            guests.push(Guest { wire, request: request.to_owned() });
+            honest_clients.push(HonestClient { wire, request: request.to_owned() });
         }
-        guests
+        honest_clients
     }
 
-    async fn figures(&self, guests: Vec<Guest>) -> Figures {
-        let (guests, _) = all(guests, SystemClock.instant() + WARM_UP).await;
+    async fn figures(&self, honest_clients: Vec<HonestClient>) -> Figures {
+        let (honest_clients, _) = all(honest_clients, SystemClock.instant() + WARM_UP).await;
         let from = self.edge.meter().await;
-        let (_, latencies) = all(guests, SystemClock.instant() + MEASURED).await;
+        let (_, latencies) = all(honest_clients, SystemClock.instant() + MEASURED).await;
         Figures::between(from, self.edge.meter().await, latencies)
     }
 }
@@ -160,12 +160,12 @@ fn print(name: &str, in_flight: usize, figures: &Figures) {
 }
 
 /// Somebody who asks for tokens, one request after another.
-struct Guest {
+struct HonestClient {
     wire: Wire,
     request: String,
 }
 
-impl Guest {
+impl HonestClient {
     async fn ask_until(mut self, end: Instant) -> (Self, Vec<Duration>) {
         let mut latencies = Vec::new();
         let refreshes = self.request.contains("grant_type=refresh_token");
@@ -180,13 +180,16 @@ impl Guest {
     }
 }
 
-async fn all(guests: Vec<Guest>, end: Instant) -> (Vec<Guest>, Vec<Duration>) {
+async fn all(
+    honest_clients: Vec<HonestClient>,
+    end: Instant,
+) -> (Vec<HonestClient>, Vec<Duration>) {
     let mut asking = JoinSet::new();
-    for guest in guests {
-        asking.spawn(guest.ask_until(end));
+    for honest_client in honest_clients {
+        asking.spawn(honest_client.ask_until(end));
     }
-    let (guests, latencies): (Vec<_>, Vec<_>) = asking.join_all().await.into_iter().unzip();
-    (guests, latencies.concat())
+    let (honest_clients, latencies): (Vec<_>, Vec<_>) = asking.join_all().await.into_iter().unzip();
+    (honest_clients, latencies.concat())
 }
 
 /// What the disk needs to make a small write durable, in the median.

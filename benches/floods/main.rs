@@ -38,7 +38,7 @@ mod dial;
 #[path = "../edge/mod.rs"]
 mod edge;
 mod frames;
-mod guests;
+mod honest_clients;
 mod readiness;
 #[expect(dead_code, reason = "the soak refreshes its tokens")]
 #[path = "../edge/site.rs"]
@@ -55,7 +55,7 @@ use portcullis::clock::{Clock as _, SystemClock};
 use tokio::time::sleep;
 
 use attacks::{ATTACKS, Attack, Attackers, IDLE, Report};
-use guests::{Measured, measure};
+use honest_clients::{Measured, measure};
 use readiness::{Balancer, Readiness};
 use site::Site;
 use vitals::{Vitals, Watch};

@@ -74,7 +74,7 @@ async fn main() -> ExitCode {
     edge::move_aside();
     let site = Site::start(application::start(), None, TOKENS_LAST).await;
     let traffic = Traffic::new(site.target(), site.login().await);
-    let mut guests = traffic.begin();
+    let mut honest_clients = traffic.begin();
 
     println!("| minute | requests/s | core busy | memory, MiB | descriptors | threads | failed |");
     println!("|---|---|---|---|---|---|---|");
@@ -94,13 +94,14 @@ async fn main() -> ExitCode {
         }
     }
     traffic.stop();
-    let ended = timeout(END, async { while guests.join_next().await.is_some() {} }).await.is_ok();
+    let ended =
+        timeout(END, async { while honest_clients.join_next().await.is_some() {} }).await.is_ok();
     // With them go the connections that they kept.
-    drop(guests);
+    drop(honest_clients);
 
     println!();
-    for ((kind, guests), done) in KINDS.iter().zip(traffic.done()) {
-        println!("{:12} {done:9} requests, {guests} at once", format!("{kind:?}"));
+    for ((kind, honest_clients), done) in KINDS.iter().zip(traffic.done()) {
+        println!("{:12} {done:9} requests, {honest_clients} at once", format!("{kind:?}"));
     }
     let mut met = ended && verdict(&samples);
     met &= is("honest requests that failed", traffic.failed() as f64, 0.0);

@@ -1,4 +1,4 @@
-//! The traffic: guests of every kind, each doing its thing again and again until told to stop.
+//! The traffic: honest_clients of every kind, each doing its thing again and again until told to stop.
 
 use std::io::{self, Error, ErrorKind};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const BETWEEN_LOGINS: Duration = Duration::from_secs(1);
 /// What a slow reader takes at once.
 const MOUTHFUL: usize = 64 << 10;
 
-/// A kind of guest.
+/// A kind of honest_client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Kept,
@@ -44,7 +44,7 @@ pub(crate) enum Kind {
     Aborted,
 }
 
-/// How many guests of each kind there are.
+/// How many honest_clients of each kind there are.
 pub(crate) const KINDS: &[(Kind, usize)] = &[
     (Kind::Kept, 4),
     (Kind::KeptTls, 2),
@@ -60,7 +60,7 @@ pub(crate) const KINDS: &[(Kind, usize)] = &[
     (Kind::Aborted, 2),
 ];
 
-/// What all guests share.
+/// What all honest_clients share.
 pub(crate) struct Traffic {
     target: Target,
     tokens: watch::Sender<Tokens>,
@@ -82,16 +82,17 @@ impl Traffic {
 
     /// Lets everybody begin.
     pub(crate) fn begin(self: &Arc<Self>) -> JoinSet<()> {
-        let mut guests = JoinSet::new();
+        let mut honest_clients = JoinSet::new();
         for (index, (kind, number)) in KINDS.iter().enumerate() {
             for number in 0..*number {
                 let traffic = Arc::clone(self);
                 let client = 10 * index + number;
-                guests
-                    .spawn(Guest { kind: *kind, client, kept: None, round: 0, traffic }.go(index));
+                honest_clients.spawn(
+                    HonestClient { kind: *kind, client, kept: None, round: 0, traffic }.go(index),
+                );
             }
         }
-        guests
+        honest_clients
     }
 
     /// Everybody finishes what is begun.
@@ -113,7 +114,7 @@ impl Traffic {
     }
 }
 
-struct Guest {
+struct HonestClient {
     kind: Kind,
     /// Which address it has.
     client: usize,
@@ -122,7 +123,7 @@ struct Guest {
     traffic: Arc<Traffic>,
 }
 
-impl Guest {
+impl HonestClient {
     async fn go(mut self, index: usize) {
         while !self.traffic.stop.load(Ordering::Relaxed) {
             match self.once().await {

@@ -17,6 +17,8 @@ mod harness;
 
 // The floors of the source.
 mod floors;
+// The names in it.
+mod names;
 // Who makes what cannot be forged.
 mod proofs;
 // Example configurations, README, unit file.

@@ -123,7 +123,7 @@ fn is_framed(request: &Request) -> bool {
         && lengths.iter().all(digits)
         && codings.iter().all(|coding| coding.eq_ignore_ascii_case(b"chunked"))
         && !(request.is_old && !codings.is_empty())
-        && request.values("expect").all(|wish| wish.eq_ignore_ascii_case(b"100-continue"))
+        && request.values("expect").all(|option| option.eq_ignore_ascii_case(b"100-continue"))
 }
 
 enum Progress {

@@ -175,13 +175,13 @@ impl World {
                 }
             };
             at += used;
-            let wishes: Vec<_> = request.values("connection").collect();
-            let closes = match wishes.as_slice() {
+            let options: Vec<_> = request.values("connection").collect();
+            let closes = match options.as_slice() {
                 [] => request.is_old,
-                [wish] => wish.eq_ignore_ascii_case(b"close"),
+                [option] => option.eq_ignore_ascii_case(b"close"),
                 [..] => false,
             };
-            script.is_exact &= wishes.len() < 2;
+            script.is_exact &= options.len() < 2;
             self.add(Some(request), &mut script);
             if closes {
                 script.end = End::Closed;

@@ -57,9 +57,9 @@ pub(crate) fn measure(
     let begin = SystemClock.instant() + Duration::from_millis(300);
     let start = |address, number, of, period: Duration, fresh| {
         let (request, first) = (request.clone(), begin + period * number / of);
-        let guest =
-            Guest { address, request, fresh, connection: None, outcome: Outcome::default() };
-        spawn(move || guest.ask_until(first, period, begin + during))
+        let honest_client =
+            HonestClient { address, request, fresh, connection: None, outcome: Outcome::default() };
+        spawn(move || honest_client.ask_until(first, period, begin + during))
     };
     let kept = (0..KEPT).map(|n| start(edge, n, KEPT, PERIOD, false)).collect();
     let controls = (0..CONTROLS).map(|n| start(application, n, CONTROLS, PERIOD, false)).collect();
@@ -73,9 +73,9 @@ pub(crate) fn measure(
     }
 }
 
-fn together(guests: Vec<JoinHandle<Outcome>>) -> Outcome {
-    guests.into_iter().fold(Outcome::default(), |mut all, guest| {
-        let one = guest.join().unwrap();
+fn together(honest_clients: Vec<JoinHandle<Outcome>>) -> Outcome {
+    honest_clients.into_iter().fold(Outcome::default(), |mut all, honest_client| {
+        let one = honest_client.join().unwrap();
         all.latencies.extend(one.latencies);
         all.failed += one.failed;
         all.failure = all.failure.or(one.failure);
@@ -95,7 +95,7 @@ struct Outcome {
     failure: Option<String>,
 }
 
-struct Guest {
+struct HonestClient {
     address: SocketAddr,
     request: String,
     /// Whether each request has a connection of its own.
@@ -104,7 +104,7 @@ struct Guest {
     outcome: Outcome,
 }
 
-impl Guest {
+impl HonestClient {
     fn ask_until(mut self, first: Instant, period: Duration, end: Instant) -> Outcome {
         if self.ask().is_err() {
             self.connection = None;
