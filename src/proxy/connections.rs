@@ -28,7 +28,7 @@ use crate::observe::ListenerMetrics;
 use crate::proxy::acceptor::{drain_grace, shutdown_signalled};
 use crate::proxy::head::HeadError;
 use crate::proxy::lingering::{Lingering, Lingers};
-use crate::proxy::poll_slots::{ConnectionPollSlots, PollSlots};
+use crate::proxy::poll_slots::{ConnectionPollSlots, PollSlots, UnauthenticatedSlots};
 use crate::proxy::refusal::Refusal;
 
 /// How long a client has to agree to the end of a connection over HTTP/2.
@@ -57,7 +57,7 @@ pub(super) struct Connections {
     limits: ConnectionLimits,
     counts: Arc<ConnectionCounts>,
     metrics: ListenerMetrics,
-    unauthenticated: PollSlots,
+    unauthenticated: UnauthenticatedSlots,
     by_socket: DashMap<usize, Arc<ConnectionState>>,
 }
 
@@ -150,7 +150,7 @@ impl Connections {
         limits: ConnectionLimits,
         counts: Arc<ConnectionCounts>,
         metrics: ListenerMetrics,
-        unauthenticated: PollSlots,
+        unauthenticated: UnauthenticatedSlots,
     ) -> Arc<Self> {
         Arc::new(Self {
             clock,

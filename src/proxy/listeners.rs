@@ -31,7 +31,7 @@ use crate::proxy::filter::EdgeProxy;
 use crate::proxy::inherited::Inherited;
 use crate::proxy::open_sockets::OpenSockets;
 use crate::proxy::own_thread::OwnThread;
-use crate::proxy::poll_slots::PollSlots;
+use crate::proxy::poll_slots::UnauthenticatedSlots;
 use crate::proxy::recheck::RecheckedProxy;
 use crate::proxy::slots::{RequestSlots, UpstreamSlots};
 use crate::proxy::tls;
@@ -59,7 +59,7 @@ pub(super) struct OpenListeners {
     conf: Arc<ServerConf>,
     runtime: Handle,
     /// For all on all listeners whom nobody has authenticated.
-    unauthenticated: PollSlots,
+    unauthenticated: UnauthenticatedSlots,
     /// What the operator's listener runs on, once there was one: a balancer that asks whether we are ready must not wait
     /// behind a flood.
     operator: OnceLock<OwnThread>,
@@ -152,7 +152,7 @@ impl OpenListeners {
             ca_file: Some(NO_AUTHORITIES.to_owned()),
             ..ServerConf::default()
         });
-        let unauthenticated = PollSlots::new(UNAUTHENTICATED_PER_THREAD * conf.threads);
+        let unauthenticated = UnauthenticatedSlots::new(UNAUTHENTICATED_PER_THREAD * conf.threads);
         Arc::new(Self {
             live,
             shared,
@@ -387,7 +387,7 @@ impl OpenListeners {
                 limits,
                 Arc::default(),
                 metrics,
-                PollSlots::new(ADMIN_CONNECTIONS),
+                UnauthenticatedSlots::new(ADMIN_CONNECTIONS),
             ),
             tls: None,
             live: Arc::clone(&self.live),

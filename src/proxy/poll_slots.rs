@@ -5,7 +5,8 @@
 //! before each further poll of that client: a refresh needs some ten polls, and timed out before the last. So polls of
 //! unauthenticated work need a slot: the requests of one connection have one slot between them, those of one address two, and all
 //! unauthenticated requests share a few. The others wait outside of the run queue, in order. A connection whose last request had a
-//! verified token needs no slot, so it waits for a few unauthenticated polls at most, however many there are.
+//! verified token needs no slot, so it waits for a few unauthenticated polls at most, however many there are. New connections, which
+//! may be about to send a token, have slots of their own until their first request has ended.
 
 use std::future::poll_fn;
 use std::mem;
@@ -27,26 +28,50 @@ impl PollSlots {
     }
 }
 
+/// The slots that all unauthenticated work shares. Cloning it copies references.
+#[derive(Debug, Clone)]
+pub(super) struct UnauthenticatedSlots {
+    /// For connections on which no request has ended yet.
+    first: PollSlots,
+    /// For the others.
+    further: PollSlots,
+}
+
+impl UnauthenticatedSlots {
+    /// So many of each kind at once.
+    pub(super) fn new(at_once: usize) -> Self {
+        Self { first: PollSlots::new(at_once), further: PollSlots::new(at_once) }
+    }
+}
+
 /// The slots that one connection and its requests take.
 #[derive(Debug)]
 pub(super) struct ConnectionPollSlots {
     own: PollSlots,
     /// `None` where an address stands for many clients, such as that of a proxy in front.
     address: Option<PollSlots>,
-    unauthenticated: PollSlots,
+    unauthenticated: UnauthenticatedSlots,
+    /// A request on it has ended.
+    has_asked: AtomicBool,
     is_authenticated: AtomicBool,
 }
 
 impl ConnectionPollSlots {
     /// Those of a connection that has not sent a verified token.
-    pub(super) fn new(address: Option<&PollSlots>, unauthenticated: &PollSlots) -> Self {
+    pub(super) fn new(address: Option<&PollSlots>, unauthenticated: &UnauthenticatedSlots) -> Self {
         let (address, unauthenticated) = (address.cloned(), unauthenticated.clone());
         Self {
             own: PollSlots::new(1),
             address,
             unauthenticated,
+            has_asked: AtomicBool::new(false),
             is_authenticated: AtomicBool::new(false),
         }
+    }
+
+    /// A request on it has ended.
+    pub(super) fn request_ended(&self) {
+        self.has_asked.store(true, Ordering::Relaxed);
     }
 
     /// Sets whether its last request had a verified token.
@@ -76,9 +101,13 @@ impl ConnectionPollSlots {
             // Slots that were acquired are kept until the poll is done, so that few requests wait for the next slot at once.
             let [of_connection, of_address, of_unauthenticated] = &mut slots;
             let address = self.address.as_ref();
+            let unauthenticated = match self.has_asked.load(Ordering::Relaxed) {
+                true => &self.unauthenticated.further,
+                false => &self.unauthenticated.first,
+            };
             if own.is_some_and(|own| of_connection.poll(own, context).is_pending())
                 || address.is_some_and(|address| of_address.poll(address, context).is_pending())
-                || of_unauthenticated.poll(&self.unauthenticated, context).is_pending()
+                || of_unauthenticated.poll(unauthenticated, context).is_pending()
             {
                 return Poll::Pending;
             }
@@ -147,7 +176,7 @@ mod tests {
 
     /// How many requests, on many connections of this address, are done before the steps of somebody else's.
     async fn done_before(address: Option<&PollSlots>, authenticated: bool) -> usize {
-        let unauthenticated = PollSlots::new(2);
+        let unauthenticated = UnauthenticatedSlots::new(2);
         let done = Arc::new(Mutex::new(0));
         let mut tasks = JoinSet::new();
         for _ in 0..CONNECTIONS {
@@ -189,11 +218,26 @@ mod tests {
         assert!(before_an_authenticated_one < some, "{before_an_authenticated_one}");
     }
 
+    // Part 4, item 18.
+    #[tokio::test]
+    async fn a_new_connection_does_not_wait_for_those_that_have_asked() {
+        let unauthenticated = UnauthenticatedSlots::new(1);
+        let held = Arc::clone(&unauthenticated.further.0).acquire_owned().await.unwrap();
+        let [new, other] = [(); 2].map(|()| ConnectionPollSlots::new(None, &unauthenticated));
+        other.request_ended();
+        let mut waits = pin!(other.drive_request(async {}));
+        let polled = poll_fn(|context| Poll::Ready(waits.as_mut().poll(context))).await;
+        assert!(polled.is_pending());
+        new.drive_request(async {}).await;
+        drop(held);
+        waits.await;
+    }
+
     #[tokio::test]
     async fn a_slot_skips_dropped_work_and_is_free_while_its_work_waits() {
-        let unauthenticated = PollSlots::new(1);
+        let unauthenticated = UnauthenticatedSlots::new(1);
         let slots = Arc::new(ConnectionPollSlots::new(None, &unauthenticated));
-        let held = Arc::clone(&unauthenticated.0).acquire_owned().await.unwrap();
+        let held = Arc::clone(&unauthenticated.first.0).acquire_owned().await.unwrap();
         let mut tasks = JoinSet::new();
         for _ in 0..3 {
             let slots = Arc::clone(&slots);

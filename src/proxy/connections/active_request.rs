@@ -55,6 +55,7 @@ impl Drop for ActiveRequest {
         let mut requests = self.state.requests.lock();
         requests.busy = requests.busy.saturating_sub(1);
         requests.due = now + self.connections.limits.keepalive_timeout;
+        self.state.poll_slots.request_ended();
         self.state.finished.fetch_add(1, Ordering::Release);
     }
 }

@@ -23,7 +23,7 @@ fn connections(clock: Arc<dyn Clock>, change: impl Fn(&mut ConnectionLimits)) ->
     let mut limits = ConnectionLimits::default();
     change(&mut limits);
     let metrics = Metrics::new().unwrap().listener("web");
-    Connections::new(clock, limits, Arc::default(), metrics, PollSlots::new(1))
+    Connections::new(clock, limits, Arc::default(), metrics, UnauthenticatedSlots::new(1))
 }
 
 fn socket() -> Arc<SocketDigest> {
